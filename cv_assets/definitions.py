@@ -1,0 +1,73 @@
+"""The table of contents: every asset, job, sensor and resource of the code location."""
+
+from types import ModuleType
+from typing import Final
+
+import dagster as dg
+
+import cv_assets.evaluation.assets
+import cv_assets.frames.assets
+import cv_assets.labels.assets
+import cv_assets.release.assets
+import cv_assets.requests.assets
+import cv_assets.spec.assets
+import cv_assets.splits.assets
+import cv_assets.training.assets
+from cv_assets.spec.load import load_spec
+from cv_assets.spec.schema import Spec
+from jobs.publish_spec import publish_spec
+from jobs.receive import receive
+from jobs.release import release
+from jobs.retrain import retrain_job
+from jobs.roll_back import roll_back
+from jobs.take_labels import take_labels
+from resources.deployments import Deployment, current, open_lake
+from resources.tables import Tables
+from sensors.new_deliveries import new_deliveries
+from sensors.new_exports import new_exports
+from sensors.release_passed_candidates import release_passed_candidates
+from sensors.spec_changes import spec_changes
+
+STEPS: Final[dict[str, ModuleType]] = {
+    "spec": cv_assets.spec.assets,
+    "frames": cv_assets.frames.assets,
+    "labels": cv_assets.labels.assets,
+    "requests": cv_assets.requests.assets,
+    "splits": cv_assets.splits.assets,
+    "training": cv_assets.training.assets,
+    "evaluation": cv_assets.evaluation.assets,
+    "release": cv_assets.release.assets,
+}
+"""One module of assets per step, in the order data flows."""
+
+
+def definitions(deployment: Deployment) -> dg.Definitions:
+    """The code location of one deployment; its spec shapes the graph. Raises SpecError."""
+    spec = load_spec(deployment.spec_file)
+    tables = Tables(open_lake(deployment), deployment)
+    return dg.Definitions(
+        assets=[_owned(asset, spec) for asset in _assets(spec)],
+        jobs=[publish_spec, receive, take_labels, retrain_job(spec), release, roll_back],
+        sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates],
+        resources={"io_manager": tables, "tables": tables, "deployment": deployment},
+    )
+
+
+def _assets(spec: Spec) -> list[dg.AssetsDefinition]:
+    fixed = dg.load_assets_from_modules(list(STEPS.values()))
+    return [
+        *(asset for asset in fixed if isinstance(asset, dg.AssetsDefinition)),
+        *cv_assets.training.assets.checkpoints(spec),
+        cv_assets.evaluation.assets.evaluation_report_asset(spec),
+    ]
+
+
+def _owned(asset: dg.AssetsDefinition, spec: Spec) -> dg.AssetsDefinition:
+    return asset.map_asset_specs(
+        lambda one: one.replace_attributes(
+            owners=list(spec.owners.get(one.group_name or "", spec.owners["default"]))
+        )
+    )
+
+
+defs = definitions(current())

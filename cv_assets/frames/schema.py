@@ -1,0 +1,86 @@
+"""Contracts of the frames step. Times are UTC; sizes are pixels; grey levels are 0 to 255."""
+
+from typing import Final
+
+import dataframely as dy
+
+REASONS: Final = (
+    "unreadable",
+    "truncated",
+    "too_large",
+    "wrong_size",
+    "low_focus",
+    "too_dark",
+    "too_bright",
+    "low_contrast",
+    "unknown_name",
+)
+"""Why a frame is rejected. The first that applies, in this order."""
+
+STATISTICS: Final = (
+    "brightness",
+    "contrast",
+    "focus",
+    "median_laplacian",
+    "entropy",
+    "dark_share",
+    "bright_share",
+)
+"""What is measured of a grey image: mean, standard deviation, variance and median magnitude of the Laplacian,
+entropy in bits, shares of pixels below 16 and above 239."""
+
+
+def _statistics(of: str) -> dy.Struct:
+    columns = {name: dy.Float64() for name in STATISTICS}
+    return dy.Struct(columns, nullable=True, description=f"Statistics of the {of} image; null when there is none.")
+
+
+class RawFrames(dy.Schema):
+    """One capture: what arrived, from where, when, and where its bytes are."""
+
+    capture_id = dy.String(primary_key=True, description="Hash of station, camera, part, time, file name, content.")
+    frame_id = dy.String(regex="^[0-9a-f]{64}$", description="sha256 of the file's bytes.")
+    delivery = dy.String(description="The delivery it came with.")
+    file_name = dy.String(description="As acquisition named it.")
+    station = dy.String(nullable=True, description="From the file name.")
+    camera = dy.String(nullable=True, description="From the file name.")
+    part = dy.String(description="From the file name; the file name itself when it does not match the pattern.")
+    group = dy.String(nullable=True, description="What belongs together (a scene, a module); from the file name.")
+    attributes = dy.String(description="The file name's other named groups, as JSON with sorted keys.")
+    path = dy.String(description="Where the bytes are in the lake.")
+    size_bytes = dy.Int64(min=0)
+    width = dy.Int64(nullable=True, min=1, description="Null when the bytes are no image.")
+    height = dy.Int64(nullable=True, min=1)
+    channels = dy.Int64(nullable=True, min=1)
+    depth_bits = dy.Int64(nullable=True, min=1, description="Bits per channel.")
+    camera_metadata = dy.String(nullable=True, description="Kept EXIF fields, as JSON.")
+    captured_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the shutter opened.")
+    captured_at_source = dy.String(regex="^(file_name|file_time)$", description="Where captured_at is from.")
+    received_at = dy.Datetime(
+        time_zone="UTC", time_unit="us", description="When it was taken in.", metadata={"volatile": True}
+    )
+
+
+class PreparedFrames(dy.Schema):
+    """The same capture after the one deterministic pass: accepted, or rejected with the reason and its score."""
+
+    capture_id = dy.String(primary_key=True, description="The capture, as in raw_frames.")
+    frame_id = dy.String(description="sha256 of the raw bytes.")
+    delivery = dy.String()
+    accepted = dy.Bool(description="May a model see it?")
+    reason = dy.String(description="`ok`, or why it was rejected.")
+    score = dy.Float64(nullable=True, description="What was measured for the reason, e.g. the focus.")
+    bound = dy.Float64(nullable=True, description="The bound that the score broke.")
+    detail = dy.String(nullable=True, description="What the decoder said, when it could not decode.")
+    path = dy.String(nullable=True, description="Where the prepared PNG is; null when rejected.")
+    preparation = dy.String(description="Digest of the pass: its parameters and the library's version.")
+    decoded = _statistics("decoded")
+    prepared = _statistics("prepared")
+
+    @dy.rule()
+    def rejected_has_a_reason(cls):  # noqa: ANN201, N805, D102
+        return (cls.reason.col == "ok") == cls.accepted.col
+
+    @dy.rule()
+    def accepted_has_a_picture(cls):  # noqa: ANN201, N805, D102
+        return cls.path.col.is_not_null() == cls.accepted.col

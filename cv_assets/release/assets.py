@@ -1,0 +1,122 @@
+"""The release step: what is in force, and how every candidate ended."""
+
+import json
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from cv_assets.release.history import Conclusion, NotAllowedError, conclude, in_force, roll_back
+from cv_assets.release.schema import Releases
+from cv_assets.spec.assets import in_force as spec_in_force
+from resources.deployments import Deployment
+from resources.lake import RefNotFoundError
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
+
+HISTORY_ONLY_GROWS = Check("history_only_grows", "Are all earlier rows as they were?")
+RELEASED_MET_EVERY_CRITERION = Check(
+    "released_met_every_criterion", "Did the newest released candidate meet every acceptance criterion?"
+)
+
+RELEASES = TableAsset(
+    "releases", Releases, step="release", checks=(HISTORY_ONLY_GROWS, RELEASED_MET_EVERY_CRITERION)
+)
+
+
+class Decision(dg.Config):
+    """Conclude a candidate, or roll back to a version: give one of `candidate` and `back_to`."""
+
+    candidate: str = Field("", description="The candidate to conclude.")
+    back_to: str = Field("", description="The version to put back in force, e.g. v1.0.0.")
+    approver: str = Field(description="Who decides; `policy` when no person does.")
+    approve: bool = Field(True, description="False declines a candidate that meets its criteria.")
+    why: str = Field("", description="The reason, in words; kept for ever.")
+
+
+@dg.asset(**RELEASES.arguments, deps=["release_decision"])
+def releases(
+    context: dg.AssetExecutionContext,
+    config: Decision,
+    project_spec: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """The history of releases: one row per concluded candidate or rollback; the last row not refused is in force.
+
+    A released candidate's data and its row enter the data branch in one transaction, tagged with its version. A
+    refused candidate never enters it and stays readable under its tag `refused-<candidate>`.
+    """
+    policy = spec_in_force(project_spec, deployment).release
+    history = tables.snapshot(context).table("releases", or_empty=Releases)
+    conclusion = Conclusion(config.approver, config.approve, config.why, datetime.now(UTC))
+    if bool(config.candidate) == bool(config.back_to):
+        raise dg.Failure("Give exactly one of `candidate` and `back_to`.", allow_retries=False)
+    merges, tags, decision = "", {}, pl.DataFrame()
+    try:
+        if config.back_to:
+            rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=policy)
+        else:
+            candidate = _candidate(tables, config.candidate)
+            decision = candidate.table("release_decision", config.candidate)
+            rows = conclude(
+                history,
+                request=candidate.table("training_request", config.candidate).row(0, named=True),
+                decision=decision,
+                candidate_commit=candidate.commit,
+                spec_digest=project_spec["spec_digest"][0],
+                policy=policy,
+                conclusion=conclusion,
+            )
+            concluded = rows.filter(pl.col("candidate") == config.candidate).row(-1, named=True)
+            released = concluded["outcome"] == "released"
+            if rows.height > history.height:
+                merges = candidate.commit if released else ""
+                tags = (
+                    {concluded["version"]: ""} if released else {f"refused-{config.candidate}": candidate.commit}
+                )
+    except NotAllowedError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    yield from RELEASES.audited(
+        rows,
+        merges=merges,
+        tags=tags,
+        checks=[
+            HISTORY_ONLY_GROWS.result(rows.head(history.height).equals(history)),
+            _criteria_are_met(rows, decision),
+        ],
+        metadata=_summary(rows, decision),
+    )
+
+
+def _candidate(tables: Tables, key: str) -> Snapshot:
+    try:
+        candidate = tables.candidate(key)
+    except RefNotFoundError:
+        raise dg.Failure(f"There is no candidate {key!r}: was it trained?", allow_retries=False) from None
+    if not candidate.has("release_decision", key):
+        raise dg.Failure(f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False)
+    return candidate
+
+
+def _criteria_are_met(rows: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetCheckResult:
+    newest = rows.row(-1, named=True)
+    if newest["outcome"] != "released" or decision.is_empty():
+        return RELEASED_MET_EVERY_CRITERION.result(True, f"Not applicable: the newest row is {newest['outcome']}.")
+    return RELEASED_MET_EVERY_CRITERION.no_rows(decision.filter(~pl.col("passed")))
+
+
+def _summary(rows: pl.DataFrame, decision: pl.DataFrame) -> dict[str, object]:
+    newest, now = rows.row(-1, named=True), in_force(rows)
+    summary: dict[str, object] = {
+        "outcome": f"{newest['candidate']}: {newest['outcome']}",
+        "why": newest["why"],
+        "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",
+        "approver": newest["approver"],
+    }
+    if now is not None:
+        summary["operating band"] = json.dumps({"lower": now["lower"], "upper": now["upper"]})
+    if not decision.is_empty():
+        shown = ("criterion", "measured", "low", "high", "samples", "passed", "why")
+        summary["criteria"] = preview(decision, shown, rows_shown=20)
+    return summary

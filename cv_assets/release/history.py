@@ -1,0 +1,139 @@
+"""The history of releases: how a candidate is concluded, how one goes back, what is in force.
+
+Versions are `vMAJOR.MINOR.PATCH`; the first release is v1.0.0 and each later one raises MINOR.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from cv_assets.release.schema import Releases
+from cv_assets.requests.base import version_in_force
+from cv_assets.spec.schema import Release
+
+FIRST_VERSION = "v1.0.0"
+
+
+class NotAllowedError(PermissionError):
+    """That person may not do this, or it cannot be done in this state; nothing was concluded."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """Who concludes a candidate, and how."""
+
+    approver: str
+    approve: bool
+    why: str
+    at: datetime
+
+
+def in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
+    """The row in force: the last one that is not a refusal. None before the first release."""
+    concluded = releases.filter(pl.col("outcome") != "refused")
+    return None if concluded.is_empty() else concluded.row(-1, named=True)
+
+
+def conclude(
+    history: pl.DataFrame,
+    *,
+    request: dict[str, Any],
+    decision: pl.DataFrame,
+    candidate_commit: str,
+    spec_digest: str,
+    policy: Release,
+    conclusion: Conclusion,
+) -> pl.DataFrame:
+    """`history` and the row that concludes the candidate of `request`: released or refused, with the reason.
+
+    `request` is its training_request row, `decision` its release_decision. A candidate already concluded leaves the
+    history as it is. Raises NotAllowedError when a passing candidate is released by someone who may not.
+    """
+    if request["candidate"] in history.filter(pl.col("outcome") != "rolled_back")["candidate"]:
+        return history
+    refusal = reason_to_refuse(history, request, decision, spec_digest)
+    if refusal is None and policy.approval == "person" and conclusion.approver not in policy.approvers:
+        raise NotAllowedError(
+            f"{conclusion.approver!r} may not decide on releases; the spec names {', '.join(policy.approvers)}"
+        )
+    if refusal is None and not conclusion.approve:
+        refusal = f"declined by {conclusion.approver}: {conclusion.why or 'no reason given'}"
+    judged = decision.row(0, named=True)
+    return _append(
+        history,
+        outcome="refused" if refusal else "released",
+        version=None if refusal else next_version(history),
+        candidate=request["candidate"],
+        trigger=request["reason"],
+        why=refusal or conclusion.why or f"all {decision.height} acceptance criteria are met",
+        approver=conclusion.approver,
+        concluded_at=conclusion.at,
+        model=judged["model"],
+        candidate_commit=candidate_commit,
+        lower=judged["lower"],
+        upper=judged["upper"],
+        spec_digest=spec_digest,
+    )
+
+
+def reason_to_refuse(
+    history: pl.DataFrame, request: dict[str, Any], decision: pl.DataFrame, spec_digest: str
+) -> str | None:
+    """Why the candidate may not be released whoever asks; None when it may."""
+    now, then = version_in_force(history), request["released_version"]
+    if now != then:
+        return (
+            f"evaluated against {then or 'no release'}, {now} is in force: request a new candidate and "
+            "evaluate again"
+        )
+    if request["spec_digest"] != spec_digest:
+        return "the spec changed since it was requested: request a new candidate and evaluate again"
+    failed = decision.filter(~pl.col("passed"))
+    if not failed.is_empty():
+        return f"{failed.height} of {decision.height} criteria are not met: " + "; ".join(failed["why"])
+    return None
+
+
+def roll_back(history: pl.DataFrame, *, version: str, conclusion: Conclusion, policy: Release) -> pl.DataFrame:
+    """`history` and a row that puts `version` back in force.
+
+    Raises NotAllowedError for a version that never was in force, the one that is, or a person who may not.
+    """
+    if policy.approvers and conclusion.approver not in policy.approvers:
+        raise NotAllowedError(
+            f"{conclusion.approver!r} may not roll back; the spec names {', '.join(policy.approvers)}"
+        )
+    released = history.filter((pl.col("outcome") == "released") & (pl.col("version") == version))
+    if released.is_empty():
+        known = ", ".join(history.filter(pl.col("outcome") == "released")["version"]) or "none"
+        raise NotAllowedError(f"{version} was never in force; released versions: {known}")
+    if version_in_force(history) == version:
+        raise NotAllowedError(f"{version} is in force already")
+    row = released.row(-1, named=True)
+    return _append(
+        history,
+        **{
+            **row,
+            "outcome": "rolled_back",
+            "trigger": "rollback",
+            "why": conclusion.why or f"back to {version}",
+            "approver": conclusion.approver,
+            "concluded_at": conclusion.at,
+        },
+    )
+
+
+def next_version(history: pl.DataFrame) -> str:
+    """The version after the newest released one."""
+    released = history.filter(pl.col("outcome") == "released")
+    if released.is_empty():
+        return FIRST_VERSION
+    major, minor, _ = str(released["version"][-1]).removeprefix("v").split(".")
+    return f"v{major}.{int(minor) + 1}.0"
+
+
+def _append(history: pl.DataFrame, **row: Any) -> pl.DataFrame:
+    row["number"] = history.height + 1
+    return pl.concat([history, pl.DataFrame([row], schema=Releases.create_empty().schema)])

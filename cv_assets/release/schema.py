@@ -1,0 +1,21 @@
+"""Contract of the release step."""
+
+import dataframely as dy
+
+
+class Releases(dy.Schema):
+    """The history: one row per concluded candidate or rollback. The last row not refused is in force."""
+
+    number = dy.Int64(primary_key=True, min=1)
+    outcome = dy.String(regex="^(released|refused|rolled_back)$")
+    version = dy.String(nullable=True, description="Null for a refused candidate.")
+    candidate = dy.String(description="The candidate concluded, or the one rolled back to.")
+    trigger = dy.String(description="Why it was trained, or `rollback`.")
+    why = dy.String()
+    approver = dy.String(description="Who approved; `policy` when the spec says automatic.")
+    concluded_at = dy.Datetime(time_zone="UTC", time_unit="us", metadata={"volatile": True})
+    model = dy.String(description="The model in force with it.")
+    candidate_commit = dy.String(description="The candidate's last commit: checkpoint, evaluation and decision.")
+    lower = dy.Float64()
+    upper = dy.Float64()
+    spec_digest = dy.String()

@@ -1,0 +1,47 @@
+"""What a training starts from: the state of the world that its candidate will be judged against."""
+
+from datetime import datetime
+
+import polars as pl
+
+from cv_assets.requests.schema import TrainingRequest
+
+
+def version_in_force(releases: pl.DataFrame) -> str | None:
+    """The version of the last row that is not a refusal; None before the first release."""
+    concluded = releases.filter(pl.col("outcome") != "refused") if releases.width else releases
+    return None if concluded.is_empty() else str(concluded["version"][-1])
+
+
+def new_request(
+    *,
+    candidate: str,
+    reason: str,
+    evidence: str,
+    requested_by: str,
+    requested_at: datetime,
+    base_commit: str,
+    spec_digest: str,
+    benchmark_frames: pl.DataFrame,
+    releases: pl.DataFrame,
+) -> pl.DataFrame:
+    """The one row of a training request; an empty `benchmark_frames` or `releases` may lack its columns."""
+    version = 0 if benchmark_frames.is_empty() else benchmark_frames["version"].max()
+    row = {
+        "candidate": candidate,
+        "reason": reason,
+        "evidence": evidence,
+        "requested_by": requested_by,
+        "requested_at": requested_at,
+        "base_commit": base_commit,
+        "spec_digest": spec_digest,
+        "benchmark_version": version,
+        "released_version": version_in_force(releases),
+    }
+    return pl.DataFrame([row], schema=TrainingRequest.create_empty().schema)
+
+
+def same_request(published: pl.DataFrame, asked: pl.DataFrame) -> bool:
+    """Whether both ask for the same training: candidate, reason, evidence and person agree."""
+    told = ["candidate", "reason", "evidence", "requested_by"]
+    return published.select(told).equals(asked.select(told))

@@ -1,0 +1,61 @@
+"""Where this deployment keeps its things: the only reader of environment variables."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.lake import Lake
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One running installation: its spec, its folders and the data branch it works on."""
+
+    spec_file: Path
+    data_dir: Path
+    branch: str
+    dagster_url: str
+
+    @property
+    def cache_dir(self) -> Path:
+        """What can be computed again: embeddings, fetched objects, converted backbones."""
+        return self.data_dir / "cache"
+
+
+def current() -> Deployment:
+    """The deployment that the environment describes.
+
+    `CV_SPEC` (the spec file), `CV_DATA` (the folder of inbox, exports, embedded lake and cache), `LAKE_BRANCH` (the data
+    branch, default `main`) and `DAGSTER_URL` (the UI that commits link back to).
+    """
+    return Deployment(
+        spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
+        data_dir=Path(os.environ.get("CV_DATA") or ROOT / ".data").resolve(),
+        branch=os.environ.get("LAKE_BRANCH") or "main",
+        dagster_url=os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000",
+    )
+
+
+def open_lake(deployment: Deployment) -> Lake:
+    """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake in the data folder.
+
+    lakeFS needs `LAKECTL_SERVER_ENDPOINT_URL`-style keys: `LAKEFS_ACCESS_KEY_ID`, `LAKEFS_SECRET_ACCESS_KEY` and
+    `LAKEFS_REPOSITORY` (default `cv-assets`), and for a repository that is still to be made may get
+    `LAKEFS_STORAGE_NAMESPACE`. Raises KeyError naming the missing variable.
+    """
+    if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
+        from resources.lakefs_lake import LakeFSLake  # noqa: PLC0415  (0.5 s that the embedded lake does not pay)
+
+        return LakeFSLake(
+            endpoint=endpoint,
+            access_key_id=os.environ["LAKEFS_ACCESS_KEY_ID"],
+            secret_access_key=os.environ["LAKEFS_SECRET_ACCESS_KEY"],
+            repository=os.environ.get("LAKEFS_REPOSITORY") or "cv-assets",
+            cache=deployment.cache_dir / "lakefs",
+            storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
+        )
+    from resources.git_lake import GitLake  # noqa: PLC0415
+
+    return GitLake(deployment.data_dir / "lake")

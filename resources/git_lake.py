@@ -1,0 +1,379 @@
+"""The embedded lake: a bare Git repository of Git LFS pointers, with the bytes beside it in Git LFS's layout.
+
+Plain Git may read the repository (`git log`, `git show`); only this module writes it. Nothing is visible
+before a branch moves, and a branch moves only when all that it names is on disk.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import pygit2
+from filelock import FileLock
+from pygit2.enums import ObjectType
+
+from resources import git_trees
+from resources.lake import Change, Commit, Content, MergeConflictError, RefExistsError, RefNotFoundError
+from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable
+
+_BRANCHES = "refs/heads/"
+_TAGS = "refs/tags/"
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+_METADATA = "\n\nLake-Metadata: "
+_AUTHOR = ("cv-assets", "cv-assets@localhost")
+_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+_READ_ONLY = 0o444
+_COPY_BYTES = 1 << 20
+_LOCK_SECONDS = 300
+# libgit2 keeps no tree over 4 KB in its cache, which makes reads by path from a large folder slow.
+_CACHED_TREE_BYTES = 4 << 20
+
+# A handle must cross neither threads nor a fork: one per thread, and within it per process.
+_handles = threading.local()
+
+
+@dataclass(frozen=True)
+class GitLake:
+    """The lake under the folder `root`, made on first use. Cheap to create, to copy and to pickle."""
+
+    root: Path
+
+    def resolve(self, ref: str) -> str:
+        """The commit id that `ref` names now. Raises RefNotFoundError."""
+        return str(self._find(ref).id)
+
+    def read(self, commit: str, path: str) -> bytes:
+        """The object at `path` as of `commit`. Raises as `fetch` does."""
+        return self.fetch(commit, path).read_bytes()
+
+    def fetch(self, commit: str, path: str) -> Path:
+        """The stored file itself, read-only.
+
+        Raises FileNotFoundError, RefNotFoundError, and OSError when the stored file is lost or cut short.
+        """
+        pointer = git_trees.object_at(self._find(commit).tree, path)
+        if pointer is None:
+            raise FileNotFoundError(f"{commit} holds no object at {path!r}")
+        sha256, size = _parse_pointer(pointer.data)
+        file = self._object_file(sha256)
+        if not file.is_file() or file.stat().st_size != size:
+            raise OSError(f"the {size} bytes of {path!r} as of {commit} are damaged or lost: {file}")
+        return file
+
+    def paths(self, commit: str, prefix: str = "") -> list[str]:
+        """Every path as of `commit` that starts with `prefix`, sorted."""
+        return git_trees.paths_in(self._repo(), self._find(commit).tree, prefix)
+
+    def branches(self, prefix: str = "") -> dict[str, str]:
+        """The commit each branch stands at, by name, for names that start with `prefix`."""
+        return self._refs(_BRANCHES, prefix)
+
+    def create_branch(self, name: str, source: str) -> None:
+        """Cut `name` at `source`. A branch already standing exactly there is left as it is.
+
+        Raises RefExistsError when it stands elsewhere, RefNotFoundError for `source`, ValueError for a bad
+        name or one that differs from another branch's only by case.
+        """
+        check_branch(name)
+        self._name_commit(_BRANCHES, name, self._find(source))
+
+    def delete_branch(self, name: str) -> None:
+        """Forget the branch; its commits stay readable. Raises RefNotFoundError, ValueError for `main`."""
+        if name == MAIN:
+            raise ValueError(f"{MAIN} is not deleted")
+        self._head(name)
+        with self._locked(_BRANCHES + name):
+            self._head(name)
+            self._repo().lookup_reference(_BRANCHES + name).delete()
+
+    def commit(
+        self, branch: str, files: Mapping[str, Content], message: str, metadata: Mapping[str, str]
+    ) -> str:
+        """Write all `files` onto `branch` in one commit and return its id; all of them or none.
+
+        Raises RefNotFoundError, ValueError for a bad path, one below or above a file, or an empty `files`,
+        PermissionError for `main`.
+        """
+        check_paths(files)
+        check_writable(branch)
+        self._head(branch)
+        written = {path: self._store(content) for path, content in files.items()}
+        with self._locked(_BRANCHES + branch):
+            head = self._head(branch)
+            tree = git_trees.put(self._repo(), head.tree, written)
+            return self._advance(branch, tree, [head.id], message, metadata)
+
+    def merge(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
+        """Merge the commit `source` into `branch` as one merge commit and return its id.
+
+        A source that brings nothing new changes nothing and returns the branch's head.
+
+        Raises RefNotFoundError, MergeConflictError when both sides changed a path differently or one made a
+        folder of the other's file.
+        """
+        repo, theirs = self._repo(), self._find(source)
+        self._head(branch)
+        with self._locked(_BRANCHES + branch):
+            ours = self._head(branch)
+            base = repo[repo.merge_base(ours.id, theirs.id)].peel(pygit2.Commit)
+            tree, conflicts = git_trees.merge(repo, base.tree, ours.tree, theirs.tree)
+            if conflicts:
+                raise MergeConflictError(branch, conflicts)
+            if tree == ours.tree_id:
+                return str(ours.id)
+            return self._advance(branch, tree, [ours.id, theirs.id], message, metadata)
+
+    def tag(self, name: str, commit: str) -> None:
+        """Name a commit for good; the same again is no change.
+
+        Raises RefExistsError when it names another, RefNotFoundError for `commit`, ValueError for a bad name.
+        """
+        check_tag(name)
+        self._name_commit(_TAGS, name, self._find(commit))
+
+    def tags(self, prefix: str = "") -> dict[str, str]:
+        """The commit of each tag, by name, for names that start with `prefix`."""
+        return self._refs(_TAGS, prefix)
+
+    def diff(self, base: str, ref: str, prefix: str = "") -> list[Change]:
+        """What `ref` holds otherwise than `base`, path by path, sorted."""
+        return git_trees.compare(self._repo(), self._find(base).tree, self._find(ref).tree, prefix)
+
+    def log(self, ref: str, path: str = "") -> Iterator[Commit]:
+        """Commits from `ref` back along first parents, newest first.
+
+        With `path`, those that changed the object there. Raises RefNotFoundError.
+        """
+        return _history(self._find(ref), path)
+
+    def url(self, commit: str, path: str = "") -> str:
+        """The stored file of one object, or the repository with the commit id behind `#`."""
+        if path:
+            return self.fetch(commit, path).resolve().as_uri()
+        return f"{self._git_dir.resolve().as_uri()}#{self.resolve(commit)}"
+
+    @property
+    def _git_dir(self) -> Path:
+        return self.root / "repo.git"
+
+    def _repo(self) -> pygit2.Repository:
+        opened: dict[tuple[int, Path], pygit2.Repository] = _handles.__dict__.setdefault("opened", {})
+        key = (os.getpid(), self.root)
+        if key not in opened:
+            self._ensure_repository()
+            pygit2.settings.cache_object_limit(ObjectType.TREE, _CACHED_TREE_BYTES)
+            opened[key] = pygit2.Repository(str(self._git_dir))
+        return opened[key]
+
+    def _ensure_repository(self) -> None:
+        """Made under another name and renamed, so that nobody opens half a repository."""
+        if self._git_dir.is_dir():
+            return
+        with self._lock("create"):
+            if not self._git_dir.is_dir():
+                unfinished = self.root / "unfinished.git"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                _create_repository(unfinished)
+                _sync(unfinished)
+                unfinished.rename(self._git_dir)
+
+    def _find(self, ref: str) -> pygit2.Commit:
+        repo = self._repo()
+        if _COMMIT_ID.fullmatch(ref) and isinstance(commit := repo.get(ref), pygit2.Commit):
+            return commit
+        named = _target(repo, _BRANCHES + ref) or _target(repo, _TAGS + ref)
+        if named is None:
+            raise RefNotFoundError(f"no branch, tag or commit {ref!r} in {self.root}")
+        return named
+
+    def _head(self, branch: str) -> pygit2.Commit:
+        head = _target(self._repo(), _BRANCHES + branch)
+        if head is None:
+            raise RefNotFoundError(f"no branch {branch!r} in {self.root}")
+        return head
+
+    def _refs(self, kind: str, prefix: str) -> dict[str, str]:
+        references = self._repo().references.iterator()
+        found = {
+            ref.name: ref.peel(pygit2.Commit) for ref in references if ref.name.startswith(kind + prefix)
+        }
+        return {name.removeprefix(kind): str(commit.id) for name, commit in sorted(found.items())}
+
+    def _name_commit(self, kind: str, name: str, commit: pygit2.Commit) -> None:
+        with self._locked(kind + name):
+            standing = self._refs(kind, "")
+            # A file system that ignores case would keep both in one file.
+            if alike := [
+                other for other in standing if other != name and other.casefold() == name.casefold()
+            ]:
+                raise ValueError(f"{name!r} differs from {alike[0]!r} only by case")
+            if standing.get(name, str(commit.id)) != str(commit.id):
+                raise RefExistsError(f"{name} stands at {standing[name]}, not at {commit.id}")
+            if name not in standing:
+                self._move(kind + name, commit.id)
+
+    def _advance(
+        self,
+        branch: str,
+        tree: pygit2.Oid,
+        parents: list[pygit2.Oid],
+        message: str,
+        metadata: Mapping[str, str],
+    ) -> str:
+        commit = _write_commit(self._repo(), tree, parents, message, metadata)
+        self._move(_BRANCHES + branch, commit)
+        return str(commit)
+
+    def _move(self, ref: str, commit: pygit2.Oid) -> None:
+        """Git's own way to write a ref, by hand: libgit2 would sync every single object or not even the ref.
+
+        The caller holds the ref's lock.
+        """
+        file = self._git_dir / ref
+        unfinished = file.with_name(f"{file.name}.lock")
+        _sync(self._git_dir)
+        with unfinished.open("x") as stream:
+            stream.write(f"{commit}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+        _sync(self._git_dir)
+
+    def _lock(self, name: str) -> FileLock:
+        """The kernel frees it when its holder dies. One per call, so that threads exclude each other."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(
+            folder / f"{name}.lock", timeout=_LOCK_SECONDS, poll_interval=0.005, fallback_to_soft=False
+        )
+
+    @contextmanager
+    def _locked(self, ref: str) -> Iterator[None]:
+        with self._lock(ref.replace("/", "-").casefold()):
+            # Git's own lock, left behind by a killed holder, would stop everybody for good.
+            (self._git_dir / f"{ref}.lock").unlink(missing_ok=True)
+            yield
+
+    def _object_file(self, sha256: str) -> Path:
+        return self._git_dir / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256
+
+    def _store(self, content: Content) -> pygit2.Oid:
+        """The pointer. Known bytes are written again, which heals a damaged file and makes it look new."""
+        folder = self._git_dir / "lfs" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
+            unfinished = Path(stream.name)
+            try:
+                sha256, size = _copy(content, stream)
+            except BaseException:
+                unfinished.unlink()
+                raise
+        unfinished.chmod(_READ_ONLY)
+        file = self._object_file(sha256)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.replace(file)
+        return self._repo().create_blob(_POINTER.format(sha256=sha256, size=size).encode())
+
+
+def _create_repository(folder: Path) -> None:
+    repo = pygit2.init_repository(str(folder), bare=True, initial_head=MAIN)
+    # Git's own clean-up would drop what no branch reaches, and refused data is to stay readable.
+    repo.config["gc.auto"] = 0
+    first = _write_commit(repo, repo.TreeBuilder().write(), [], "Empty lake", {})
+    repo.create_reference_direct(_BRANCHES + MAIN, first, False)
+
+
+def _write_commit(
+    repo: pygit2.Repository,
+    tree: pygit2.Oid,
+    parents: list[pygit2.Oid],
+    message: str,
+    metadata: Mapping[str, str],
+) -> pygit2.Oid:
+    """Metadata is a line of JSON for `git log --format='%(trailers:key=Lake-Metadata,valueonly)'`."""
+    author = pygit2.Signature(*_AUTHOR)
+    text = f"{message.strip()}{_METADATA}{json.dumps(dict(metadata), sort_keys=True)}\n"
+    return repo.create_commit(None, author, author, text, tree, parents)
+
+
+def _parse_commit(commit: pygit2.Commit) -> Commit:
+    # libgit2 leaves out leading newlines, which an empty message makes.
+    message, _, metadata = f"\n\n{commit.message}".rpartition(_METADATA)
+    return Commit(
+        id=str(commit.id),
+        parents=tuple(str(parent) for parent in commit.parent_ids),
+        message=message.strip(),
+        metadata=json.loads(metadata),
+        created_at=datetime.fromtimestamp(commit.commit_time, UTC),
+    )
+
+
+def _history(newest: pygit2.Commit, path: str) -> Iterator[Commit]:
+    commit: pygit2.Commit | None = newest
+    while commit:
+        parent = commit.parents[0] if commit.parents else None
+        if not path or _object_id(commit, path) != _object_id(parent, path):
+            yield _parse_commit(commit)
+        commit = parent
+
+
+def _object_id(commit: pygit2.Commit | None, path: str) -> pygit2.Oid | None:
+    found = git_trees.object_at(commit.tree, path) if commit else None
+    return found.id if found else None
+
+
+def _target(repo: pygit2.Repository, ref: str) -> pygit2.Commit | None:
+    try:
+        return repo.lookup_reference(ref).peel(pygit2.Commit)
+    except (KeyError, ValueError):  # ValueError: no ref can have that name
+        return None
+
+
+def _parse_pointer(pointer: bytes) -> tuple[str, int]:
+    fields = dict(line.split(" ", 1) for line in pointer.decode().splitlines())
+    return fields["oid"].removeprefix("sha256:"), int(fields["size"])
+
+
+def _copy(content: Content, stream: IO[bytes]) -> tuple[str, int]:
+    """Copies into `stream`. The sha256 and the number of bytes."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in _chunks(content):
+        stream.write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _chunks(content: Content) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as stream:
+        while chunk := stream.read(_COPY_BYTES):
+            yield chunk
+
+
+def _sync(folder: Path) -> None:
+    """Put all that was written to the folder's file system on disk; on Windows, which cannot, nothing."""
+    if sys.platform != "linux":
+        if hasattr(os, "sync"):
+            os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs failed", str(folder))
+    finally:
+        os.close(descriptor)

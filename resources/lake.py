@@ -1,0 +1,134 @@
+"""The lake: one repository of commits, branches and tags over tables and bytes.
+
+A *ref* is a branch, a tag or a commit id. A *path* is a key such as `tables/label_table.parquet`: relative,
+`/` between segments, no empty, `.` or `..` segment; `a` and `a/b` never exist together. A branch name is
+`[A-Za-z0-9_-]+`; a tag may hold dots too. Reads name a commit, so nothing that moves can change what was read.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+Content = Path | bytes
+"""What is written under a path: a local file (not modified, not kept) or the bytes themselves."""
+
+
+class RefNotFoundError(LookupError):
+    """There is no such branch, tag or commit."""
+
+
+class RefExistsError(ValueError):
+    """A branch or tag of that name exists and points elsewhere."""
+
+
+class MergeConflictError(RuntimeError):
+    """Both sides changed the same paths since they parted; nothing was merged."""
+
+    def __init__(self, branch: str, paths: Iterable[str]) -> None:
+        self.branch = branch
+        self.paths = tuple(sorted(paths))
+        super().__init__(f"{branch} changed meanwhile: {', '.join(self.paths) or 'unknown paths'}")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One state of the whole lake."""
+
+    id: str
+    parents: tuple[str, ...]
+    message: str
+    metadata: Mapping[str, str]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one path differs between two refs."""
+
+    path: str
+    kind: Literal["added", "changed", "removed"]
+
+
+class Lake(Protocol):
+    """What every lake does. Each implementation passes tests/resources/test_lake.py."""
+
+    def resolve(self, ref: str) -> str:
+        """The commit id that `ref` names now. Raises RefNotFoundError."""
+        ...
+
+    def read(self, commit: str, path: str) -> bytes:
+        """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError."""
+        ...
+
+    def fetch(self, commit: str, path: str) -> Path:
+        """A local, read-only file with the object at `path` as of `commit`: to be mapped, never changed or moved.
+
+        Raises FileNotFoundError, RefNotFoundError.
+        """
+        ...
+
+    def paths(self, commit: str, prefix: str = "") -> list[str]:
+        """Every path as of `commit` that starts with `prefix`, sorted."""
+        ...
+
+    def branches(self, prefix: str = "") -> dict[str, str]:
+        """The commit each branch stands at, by name, for names that start with `prefix`."""
+        ...
+
+    def create_branch(self, name: str, source: str) -> None:
+        """Cut `name` at `source`. A branch already standing exactly there is left as it is.
+
+        Raises RefExistsError when it stands elsewhere, RefNotFoundError for `source`, ValueError for a bad name.
+        """
+        ...
+
+    def delete_branch(self, name: str) -> None:
+        """Forget the branch; its commits stay readable. Raises RefNotFoundError."""
+        ...
+
+    def commit(
+        self,
+        branch: str,
+        files: Mapping[str, Content],
+        message: str,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """Write all `files` onto `branch` in one commit and return its id; all of them or none.
+
+        Raises RefNotFoundError, ValueError for a bad path or an empty `files`, PermissionError for `main`, which only
+        takes merges.
+        """
+        ...
+
+    def merge(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
+        """Merge the commit `source` into `branch` as one merge commit and return its id.
+
+        A source that brings nothing new changes nothing and returns the branch's head, so that a merge whose
+        answer was lost can be repeated. Raises MergeConflictError when both sides changed a path differently.
+        """
+        ...
+
+    def tag(self, name: str, commit: str) -> None:
+        """Name a commit for good; the same again is no change. Raises RefExistsError when it names another."""
+        ...
+
+    def tags(self, prefix: str = "") -> dict[str, str]:
+        """The commit of each tag, by name, for names that start with `prefix`."""
+        ...
+
+    def diff(self, base: str, ref: str, prefix: str = "") -> list[Change]:
+        """What `ref` holds otherwise than `base`, path by path (two dots: the states, not their ancestor), sorted."""
+        ...
+
+    def log(self, ref: str, path: str = "") -> Iterator[Commit]:
+        """Commits from `ref` back along first parents, newest first; with `path`, those that changed the object there.
+
+        Raises RefNotFoundError.
+        """
+        ...
+
+    def url(self, commit: str, path: str = "") -> str:
+        """Where a person looks at that state, or at one object of it."""
+        ...

@@ -1,0 +1,112 @@
+"""Small pictures for the metadata that people look at in the UI. Images are uint8: (H, W) grey or (H, W, 3) RGB."""
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+Picture = NDArray[np.uint8]
+
+MAX_BYTES: Final = 150_000
+"""Metadata is kept with every event for good: a picture there stays below this."""
+
+_TILE: Final = 128
+_CAPTION_HEIGHT: Final = 14
+_GAP: Final = 4
+_SMALLEST_TILE: Final = 16
+_DOTS_PER_INCH: Final = (100, 80, 60, 40)
+_MISSING: Final = 64
+
+
+def montage(images: Sequence[Picture | None], captions: Sequence[str], columns: int = 6) -> bytes:
+    """The images as captioned square tiles, row by row, as a PNG of at most `MAX_BYTES`.
+
+    An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. Tiles shrink until the
+    PNG is small enough. Raises ValueError when there is no image or not one caption for each.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(
+            f"a montage needs one caption per image, got {len(captions)} for {len(images)} images"
+        )
+    return _smallest_needed(
+        _png(_sheet(images, captions, columns, tile)) for tile in range(_TILE, _SMALLEST_TILE, -16)
+    )
+
+
+def figure_png(figure: "Figure") -> bytes:
+    """A matplotlib figure as a PNG of at most `MAX_BYTES`. Make it with `matplotlib.figure.Figure`, not with pyplot.
+
+    pyplot keeps every figure in process-wide state; a `Figure` of its own is drawn by the Agg canvas and forgotten.
+    """
+    return _smallest_needed(_drawn(figure, dpi) for dpi in _DOTS_PER_INCH)
+
+
+def as_markdown(png: bytes, alt: str) -> str:
+    """The picture as Markdown that needs no server, for `dg.MetadataValue.md`; `alt` says what it shows."""
+    text = alt.translate(str.maketrans("[]\n", "() "))
+    return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _smallest_needed(attempts: Iterator[bytes]) -> bytes:
+    png = b""
+    for png in attempts:
+        if len(png) <= MAX_BYTES:
+            break
+    return png
+
+
+def _sheet(
+    images: Sequence[Picture | None], captions: Sequence[str], columns: int, tile: int
+) -> "Image.Image":
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = min(columns, len(images))
+    width, height = tile + _GAP, tile + _CAPTION_HEIGHT + _GAP
+    sheet = Image.new(
+        "RGB", (columns * width + _GAP, math.ceil(len(images) / columns) * height + _GAP), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=10)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = _GAP + place % columns * width, _GAP + place // columns * height
+        sheet.paste(_tile(image, tile), (x, y))
+        draw.text((x, y + tile + 1), _fitting(caption, draw, font, tile), fill="black", font=font)
+    return sheet
+
+
+def _tile(image: Picture | None, side: int) -> "Image.Image":
+    from PIL import Image
+
+    square = Image.new("RGB", (side, side), (_MISSING, _MISSING, _MISSING))
+    if image is not None:
+        drawn = Image.fromarray(image).convert("RGB")
+        drawn.thumbnail((side, side))
+        square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
+    return square
+
+
+def _fitting(caption: str, draw: Any, font: Any, width: int) -> str:
+    text = caption
+    while text and draw.textlength(text if text == caption else text + "…", font=font) > width:
+        text = text[:-1]
+    return text if text == caption else text + "…"
+
+
+def _png(image: "Image.Image") -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _drawn(figure: "Figure", dpi: int) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,489 @@
+"""The one IO manager: every asset is a Parquet table in the lake, published by write, audit, publish.
+
+A step reads one commit, its *pin*: the head of its data branch when it first asked. Its table is written to a
+short-lived branch cut from that pin, audited, then merged. If another run changed the same table meanwhile the merge
+conflicts and the step runs again from the new head; a table whose checks failed is never merged.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+
+from resources.deployments import ROOT, Deployment
+from resources.lake import Content, Lake, MergeConflictError, RefNotFoundError
+
+ON_CANDIDATE: Final = {"lake/branch": "candidate"}
+"""Op tag of an asset whose partitions live on the data branch of their candidate."""
+
+REQUESTS: Final = "training_request"
+"""The asset whose publication on the data branch starts a candidate."""
+
+MAX_RECOMPUTES: Final = 5
+"""How often a step is computed again because its table changed meanwhile."""
+
+CONTRACT_CHECK: Final = "follows_its_contract"
+
+Audited = Iterator[dg.AssetCheckResult | dg.MaterializeResult["Table"]]
+"""What an asset function returns: its checks, then its table."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What an asset hands to the IO manager: rows, the bytes they point to, and what the audit said.
+
+    `files` maps lake paths to content. `merges` names a commit that enters the data branch in the same transaction.
+    `tags` maps tag names to commits; an empty commit means the publication itself.
+    """
+
+    rows: pl.DataFrame
+    volatile: tuple[str, ...] = ()
+    files: Mapping[str, Content] = field(default_factory=dict)
+    refused_by: tuple[str, ...] = ()
+    merges: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named question that every materialization of an asset answers.
+
+    A blocking check that fails keeps the table from being published; the others inform.
+    """
+
+    name: str
+    asks: str
+    blocking: bool = True
+
+    def result(
+        self, passed: bool, why: str = "", metadata: Mapping[str, Any] | None = None
+    ) -> dg.AssetCheckResult:
+        """The answer; `why` is the sentence that people read in the UI."""
+        return dg.AssetCheckResult(
+            passed=passed,
+            check_name=self.name,
+            severity=dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN,
+            description=why or self.asks,
+            metadata=dict(metadata or {}),
+        )
+
+    def no_rows(self, offenders: pl.DataFrame, why: str = "") -> dg.AssetCheckResult:
+        """Passed when there is no offending row; otherwise the first of them are shown."""
+        shown = {} if offenders.is_empty() else {"offenders": preview(offenders, rows_shown=10)}
+        return self.result(
+            offenders.is_empty(),
+            why or f"{self.asks} Rows that break this: {offenders.height}.",
+            {"rows": offenders.height, **shown},
+        )
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """An asset and its contract: what Dagster must declare before, and what `audited` must yield after, a run."""
+
+    name: str
+    schema: type[dy.Schema]
+    step: str
+    kinds: frozenset[str] = frozenset()
+    partitions: dg.PartitionsDefinition[str] | None = None
+    on_candidate: bool = False
+    checks: tuple[Check, ...] = ()
+    pool: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `@dg.asset` that follow from the contract."""
+        return {
+            "name": self.name,
+            "group_name": self.step,
+            "kinds": {"polars", *self.kinds},
+            "code_version": code_version(self.step),
+            "partitions_def": self.partitions,
+            "pool": self.pool,
+            "op_tags": ON_CANDIDATE if self.on_candidate else {},
+            "metadata": {"dagster/column_schema": _column_schema(self.schema)},
+            "check_specs": [self._check_spec(check) for check in (self._contract_check, *self.checks)],
+        }
+
+    def _check_spec(self, check: Check) -> dg.AssetCheckSpec:
+        with warnings.catch_warnings():
+            # Without its partitions a check shows the newest partition's answer for all: one green hides a red.
+            warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec")
+            return dg.AssetCheckSpec(
+                check.name,
+                asset=self.name,
+                description=check.asks,
+                blocking=check.blocking,
+                partitions_def=self.partitions,
+            )
+
+    @property
+    def _contract_check(self) -> Check:
+        return Check(CONTRACT_CHECK, f"Does every row follow the contract? {_rules(self.schema)}")
+
+    def audited(
+        self,
+        rows: pl.DataFrame,
+        *,
+        files: Mapping[str, Content] | None = None,
+        checks: Sequence[dg.AssetCheckResult] = (),
+        metadata: Mapping[str, Any] | None = None,
+        merges: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> Audited:
+        """Yield the contract's check, the asset's own `checks`, then the table for the IO manager.
+
+        Raises ValueError when a declared check has no result or an undeclared one has: Dagster itself would notice
+        the first only after publication.
+        """
+        declared, given = {check.name for check in self.checks}, {check.check_name for check in checks}
+        if declared != given:
+            raise ValueError(f"{self.name} declares the checks {sorted(declared)}, got {sorted(map(str, given))}")
+        rows, contract = self._audit_contract(rows)
+        answers = [contract, *checks]
+        yield from answers
+        volatile = tuple(
+            name for name, column in self.schema.columns().items() if (column.metadata or {}).get("volatile")
+        )
+        refused_by = tuple(
+            check.check_name or ""
+            for check in answers
+            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+        )
+        yield dg.MaterializeResult(
+            value=Table(rows, volatile, files or {}, refused_by, merges, tags or {}),
+            data_version=dg.DataVersion(digest(rows, volatile)),
+            metadata={"rows": preview(rows), **(metadata or {})},
+        )
+
+    def not_applicable(self, why: str) -> Iterator[dg.AssetCheckResult]:
+        """Yield passing checks and no table: nothing is materialised and what follows is skipped."""
+        for check in (self._contract_check, *self.checks):
+            yield check.result(True, f"Not applicable: {why}")
+
+    def _audit_contract(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dg.AssetCheckResult]:
+        rows = rows.select(self.schema.column_names()).cast(dict(self.schema.create_empty().schema))  # type: ignore[arg-type]
+        failure = self.schema.filter(rows).failure
+        broken = failure.counts()
+        return rows, self._contract_check.result(
+            not broken,
+            "Every row follows the contract."
+            if not broken
+            else "Rows break the contract: " + ", ".join(f"{rule} ({n})" for rule, n in broken.items()),
+            {} if not broken else {"offenders": preview(failure.invalid(), rows_shown=10)},
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The lake at one commit; every read names it. `reads` collects the paths that were read."""
+
+    lake: Lake
+    commit: str
+    reads: set[str] = field(default_factory=set)
+
+    def read(self, path: str) -> bytes:
+        """The bytes at `path`. Raises FileNotFoundError."""
+        return self.lake.read(self.commit, path)
+
+    def fetch(self, path: str) -> Path:
+        """A local, read-only file with the bytes at `path`. Raises FileNotFoundError."""
+        return self.lake.fetch(self.commit, path)
+
+    def partitions(self, asset: str) -> list[str]:
+        """The partitions of `asset` that were published, sorted."""
+        prefix = f"tables/{asset}/"
+        return [
+            path.removeprefix(prefix).removesuffix(".parquet")
+            for path in self.lake.paths(self.commit, prefix)
+        ]
+
+    def has(self, asset: str, partition: str | None = None) -> bool:
+        """Whether that table is published."""
+        path = table_path(asset, partition)
+        return path in self.lake.paths(self.commit, path)
+
+    def table(
+        self, asset: str, partition: str | None = None, *, or_empty: type[dy.Schema] | None = None
+    ) -> pl.DataFrame:
+        """One published table. A missing one is an empty table of `or_empty`, else FileNotFoundError."""
+        path = table_path(asset, partition)
+        try:
+            file = self.fetch(path)
+        except FileNotFoundError:
+            if or_empty is not None:
+                return or_empty.create_empty()
+            raise FileNotFoundError(
+                f"{asset}{f'[{partition}]' if partition else ''} is not published as of commit "
+                f"{self.commit[:12]}: materialize it first"
+            ) from None
+        self.reads.add(path)
+        return pl.read_parquet(file)
+
+    def tables(self, asset: str, *, or_empty: type[dy.Schema] | None = None) -> pl.DataFrame:
+        """All published partitions of `asset`, one below the other, in the order of their keys."""
+        keys = self.partitions(asset)
+        if not keys:
+            return self.table(asset, or_empty=or_empty)
+        return pl.concat([self.table(asset, key) for key in keys])
+
+
+class Tables(dg.IOManager):
+    """Reads inputs at the step's pin and publishes what passed its audit."""
+
+    def __init__(self, lake: Lake, deployment: Deployment) -> None:
+        self.lake = lake
+        self.deployment = deployment
+        # One resource instance serves all steps of a process: the pin belongs to the step's attempt.
+        self._pins: WeakKeyDictionary[Any, Snapshot] = WeakKeyDictionary()
+
+    def head(self) -> Snapshot:
+        """The data branch as it is now: for sensors, which pin nothing."""
+        return Snapshot(self.lake, self.lake.resolve(self.deployment.branch))
+
+    def candidate(self, key: str) -> Snapshot:
+        """The candidate's data branch as it is now. Raises RefNotFoundError before its first step ran."""
+        return Snapshot(self.lake, self.lake.resolve(candidate_branch(self.deployment.branch, key)))
+
+    def snapshot(self, context: dg.AssetExecutionContext) -> Snapshot:
+        """The commit that this step's inputs come from, for reading bytes and histories in an asset's body."""
+        return self._pin(context.op_execution_context.get_step_execution_context())
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        """The upstream table at the pin; several partitions one below the other, unpublished ones left out."""
+        snapshot, asset = self._pin(context.step_context), context.asset_key.path[-1]
+        context.log.info(f"{asset} is read at commit {snapshot.commit}")
+        if not context.has_asset_partitions:
+            return snapshot.table(asset)
+        published = set(snapshot.partitions(asset))
+        keys = context.asset_partition_keys
+        if len(keys) == 1:
+            return snapshot.table(asset, keys[0])
+        found = [snapshot.table(asset, key) for key in sorted(published.intersection(keys))]
+        if not found:
+            raise FileNotFoundError(f"no partition of {asset} is published as of commit {snapshot.commit[:12]}")
+        return pl.concat(found)
+
+    def handle_output(self, context: dg.OutputContext, obj: Table) -> None:
+        """Publish `obj` in one transaction on the step's data branch.
+
+        Raises dg.Failure when a blocking check failed, dg.RetryRequested when the table changed meanwhile.
+        """
+        snapshot, branch = self._pin(context.step_context), self._branch(context.step_context)
+        asset = context.asset_key.path[-1]
+        path = table_path(asset, context.partition_key if context.has_asset_partitions else None)
+        metadata = self._commit_metadata(context, obj, snapshot)
+        if obj.refused_by:
+            self._keep_refused(snapshot, asset, path, obj, metadata)
+        commit = self._publish(context, snapshot, branch, path, obj, metadata)
+        self._tag_publications(branch, path)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": obj.rows.height,
+                "dagster/uri": self.lake.url(commit, path),
+                "lake/commit": commit,
+                "lake/branch": branch,
+                "lake/path": path,
+                "lake/input_commit": snapshot.commit,
+                "lake/reads": sorted(snapshot.reads),
+                "lake/link": dg.MetadataValue.url(self.lake.url(commit, path)),
+                "lake/files": len(obj.files),
+            }
+        )
+
+    def _pin(self, step: Any) -> Snapshot:
+        if step not in self._pins:
+            self._pins[step] = Snapshot(self.lake, self._resolve(self._branch(step), step))
+        return self._pins[step]
+
+    def _branch(self, step: Any) -> str:
+        # The asset decides, not the job: a click on Materialize or a backfill stays behind the gate too.
+        if step.op_def.tags.get("lake/branch") == "candidate":
+            return candidate_branch(self.deployment.branch, step.partition_key)
+        return self.deployment.branch
+
+    def _resolve(self, branch: str, step: Any) -> str:
+        try:
+            return self.lake.resolve(branch)
+        except RefNotFoundError:
+            if branch == self.deployment.branch:
+                raise
+        start = request_commit(self.lake, self.deployment.branch, step.partition_key)
+        if start is None:
+            raise dg.Failure(
+                f"Candidate {step.partition_key} has no training request on {self.deployment.branch}. "
+                f"Materialize {REQUESTS} for it first.",
+                allow_retries=False,
+            )
+        self.lake.create_branch(branch, start)
+        return start
+
+    def _publish(
+        self,
+        context: dg.OutputContext,
+        snapshot: Snapshot,
+        branch: str,
+        path: str,
+        obj: Table,
+        metadata: dict[str, str],
+    ) -> str:
+        if not obj.merges and _unchanged(snapshot, path, obj):
+            head = self.lake.resolve(branch)
+            if self.lake.diff(snapshot.commit, head, path):
+                self._compute_again(context, branch, [path])
+            context.log.info(f"{path} is unchanged: nothing is published")
+            return head
+        work = f"work-{context.asset_key.path[-1]}-{uuid.uuid4().hex[:8]}"
+        message = f"{context.asset_key.path[-1]}: {obj.rows.height} rows"
+        self.lake.create_branch(work, snapshot.commit)
+        if obj.merges:
+            self.lake.merge(obj.merges, work, f"bring {obj.merges[:12]}", metadata)
+        audited = self.lake.commit(work, {**obj.files, path: _parquet(obj.rows)}, message, metadata)
+        try:
+            commit = self.lake.merge(audited, branch, message, metadata)
+        except MergeConflictError as conflict:
+            self._compute_again(context, branch, conflict.paths)
+        finally:
+            self.lake.delete_branch(work)
+        return commit
+
+    def _compute_again(self, context: dg.OutputContext, branch: str, paths: Iterable[str]) -> None:
+        context.log.warning(f"{', '.join(paths)} changed on {branch} meanwhile: computing again from its new head")
+        raise dg.RetryRequested(max_retries=MAX_RECOMPUTES)
+
+    def _keep_refused(
+        self, snapshot: Snapshot, asset: str, path: str, obj: Table, metadata: dict[str, str]
+    ) -> None:
+        branch = f"refused-{asset}-{uuid.uuid4().hex[:8]}"
+        self.lake.create_branch(branch, snapshot.commit)
+        commit = self.lake.commit(
+            branch, {**obj.files, path: _parquet(obj.rows)}, f"{asset}: refused", metadata
+        )
+        raise dg.Failure(
+            f"{asset} is not published: it failed {', '.join(obj.refused_by)}. "
+            f"The refused data waits on branch {branch}.",
+            metadata={
+                "checks": list(obj.refused_by),
+                "branch": branch,
+                "lake/link": dg.MetadataValue.url(self.lake.url(commit, path)),
+            },
+            allow_retries=False,
+        )
+
+    def _commit_metadata(self, context: dg.OutputContext, obj: Table, snapshot: Snapshot) -> dict[str, str]:
+        return {
+            "run_id": context.run_id,
+            "asset": context.asset_key.path[-1],
+            "partition": context.partition_key if context.has_asset_partitions else "",
+            "code_version": context.asset_spec.code_version or "",
+            "rows": str(obj.rows.height),
+            "data_version": digest(obj.rows, obj.volatile),
+            "input_commit": snapshot.commit,
+            "reads": json.dumps(sorted(snapshot.reads)),
+            "tags": json.dumps(dict(obj.tags)),
+            "::lakefs::Dagster::url[url:ui]": f"{self.deployment.dagster_url}/runs/{context.run_id}",
+        }
+
+    def _tag_publications(self, branch: str, path: str) -> None:
+        """Set the tags that the table's publications ask for; one lost to a crash is set by the next publication."""
+        for commit in self.lake.log(branch, path):
+            for name, target in json.loads(commit.metadata.get("tags", "{}")).items():
+                self.lake.tag(name, target or commit.id)
+
+
+def table_path(asset: str, partition: str | None = None) -> str:
+    """Where the table of an asset, or of one partition of it, lies in the lake."""
+    return f"tables/{asset}/{partition}.parquet" if partition else f"tables/{asset}.parquet"
+
+
+def candidate_branch(data_branch: str, candidate: str) -> str:
+    """The data branch of a candidate; on another data branch than `main` it carries that branch's name."""
+    return f"candidate-{candidate}" if data_branch == "main" else f"{data_branch}-candidate-{candidate}"
+
+
+def request_commit(lake: Lake, data_branch: str, candidate: str) -> str | None:
+    """The commit on the data branch that first published the candidate's request, from the lake's own log."""
+    commits = [commit.id for commit in lake.log(data_branch, table_path(REQUESTS, candidate))]
+    return commits[-1] if commits else None
+
+
+def digest(rows: pl.DataFrame, volatile: Iterable[str] = ()) -> str:
+    """The data version: a hash of the table's content, `volatile` columns (times of run, latencies) left out."""
+    stream = io.BytesIO()
+    rows.drop(volatile).rechunk().write_ipc(stream)
+    return hashlib.sha256(stream.getvalue()).hexdigest()[:16]
+
+
+@functools.cache
+def code_version(step: str) -> str:
+    """A hash of the step's source files, so that changed code shows as stale without anyone counting versions."""
+    hasher = hashlib.sha256()
+    for file in sorted((ROOT / "cv_assets" / step).glob("*.py")):
+        hasher.update(file.name.encode() + b"\0" + file.read_bytes())
+    return hasher.hexdigest()[:12]
+
+
+def preview(rows: pl.DataFrame, columns: Sequence[str] = (), *, rows_shown: int = 5) -> dg.TableMetadataValue:
+    """The first rows, as a table in the UI."""
+    shown = rows.select(columns) if columns else rows
+    names = shown.columns
+    records = [
+        dg.TableRecord({name: _cell(value) for name, value in zip(names, row, strict=True)})
+        for row in shown.head(rows_shown).iter_rows()
+    ]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in names]))
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, int | bool):
+        return value
+    if isinstance(value, float):
+        return round(value, 4)
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _parquet(rows: pl.DataFrame) -> bytes:
+    stream = io.BytesIO()
+    rows.write_parquet(stream)
+    return stream.getvalue()
+
+
+def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:
+    try:
+        published = pl.read_parquet(snapshot.fetch(path))
+    except FileNotFoundError:
+        return False
+    return published.schema == obj.rows.schema and digest(published, obj.volatile) == digest(
+        obj.rows, obj.volatile
+    )
+
+
+def _column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                type=str(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for name, column in schema.columns().items()
+        ]
+    )
+
+
+def _rules(schema: type[dy.Schema]) -> str:
+    keys = ", ".join(schema.primary_key())
+    return f"Types, required columns and ranges hold; one row per {keys}." if keys else "Types and ranges hold."

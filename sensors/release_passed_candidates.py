@@ -1,0 +1,58 @@
+"""Conclude candidates that need no person: refused ones always, passed ones when the spec says automatic."""
+
+import dagster as dg
+
+from cv_assets.release.candidates import propose
+from cv_assets.release.schema import Releases
+from cv_assets.spec.assets import in_force
+from resources.deployments import Deployment
+from resources.lake import RefNotFoundError
+from resources.tables import Snapshot, Tables
+
+
+@dg.sensor(
+    job_name="release",
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Concludes candidates: one that misses a criterion is refused; one that meets all is released when the "
+    "spec says `approval: automatic`, else it waits for a named approver.",
+)
+def release_passed_candidates(
+    tables: dg.ResourceParam[Tables], deployment: dg.ResourceParam[Deployment]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask of every open candidate what becomes of it."""
+    head = tables.head()
+    if not head.has("project_spec"):
+        return dg.SkipReason("No spec is published yet.")
+    try:
+        policy = in_force(head.table("project_spec"), deployment).release
+    except dg.Failure as failure:
+        return dg.SkipReason(str(failure.description))
+    concluded = set(head.table("releases", or_empty=Releases)["candidate"])
+    opened = [key for key in head.partitions("training_request") if key not in concluded]
+    requests, waiting = [], []
+    for key in opened:
+        candidate = _candidate(tables, key)
+        decided = candidate is not None and candidate.has("release_decision", key)
+        decision = candidate.table("release_decision", key) if candidate and decided else None
+        proposal = propose(key, decision, policy)
+        if candidate and proposal.conclude:
+            config = {"candidate": key, "approver": "policy", "why": ""}
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{key}-{candidate.commit[:12]}",
+                    run_config={"ops": {"releases": {"config": config}}},
+                )
+            )
+        else:
+            waiting.append(proposal.why)
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SkipReason("; ".join(waiting) or "No candidate is open.")
+
+
+def _candidate(tables: Tables, key: str) -> Snapshot | None:
+    try:
+        return tables.candidate(key)
+    except RefNotFoundError:
+        return None

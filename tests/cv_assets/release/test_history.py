@@ -1,0 +1,173 @@
+"""How a candidate ends, how one goes back, and what is in force."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cv_assets.release.history import Conclusion, NotAllowedError, conclude, in_force, next_version, roll_back
+from cv_assets.release.schema import Releases
+from cv_assets.spec.schema import Release
+
+EMPTY = Releases.create_empty()
+BY_A_PERSON = Release(approval="person", approvers=("ada",))
+BY_POLICY = Release(approval="automatic")
+ADA = Conclusion(approver="ada", approve=True, why="", at=datetime(2026, 3, 2, tzinfo=UTC))
+BOB = Conclusion(approver="bob", approve=True, why="", at=datetime(2026, 3, 2, tzinfo=UTC))
+ADA_DECLINES = Conclusion(approver="ada", approve=False, why="odd crops", at=datetime(2026, 3, 2, tzinfo=UTC))
+
+
+def decision(*passed: bool) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "passed": passed,
+            "why": [f"criterion {i}" for i in range(len(passed))],
+            "model": ["cnn"] * len(passed),
+            "lower": [0.2] * len(passed),
+            "upper": [0.8] * len(passed),
+        }
+    )
+
+
+def request(candidate: str = "c1", released_version: str | None = None) -> dict[str, object]:
+    return {
+        "candidate": candidate,
+        "reason": "person",
+        "released_version": released_version,
+        "spec_digest": "s",
+    }
+
+
+def end(history: pl.DataFrame, asked=None, judged=None, policy=BY_A_PERSON, by=ADA, spec="s") -> pl.DataFrame:
+    asked = request() if asked is None else asked
+    return conclude(
+        history,
+        request=asked,
+        decision=decision(True, True) if judged is None else judged,
+        candidate_commit=f"commit-of-{asked['candidate']}",
+        spec_digest=spec,
+        policy=policy,
+        conclusion=by,
+    )
+
+
+def last(history: pl.DataFrame) -> dict[str, object]:
+    return history.row(-1, named=True)
+
+
+def test_the_first_release_is_v1_0_0():
+    row = last(end(EMPTY))
+    assert (row["outcome"], row["version"], row["approver"]) == ("released", "v1.0.0", "ada")
+    assert row["candidate_commit"] == "commit-of-c1"
+    assert (row["lower"], row["upper"]) == (0.2, 0.8)
+
+
+def test_each_later_release_raises_the_minor_version():
+    first = end(EMPTY)
+    assert last(end(first, request("c2", "v1.0.0")))["version"] == "v1.1.0"
+
+
+def test_a_candidate_that_misses_a_criterion_is_refused_with_that_criterion_named():
+    row = last(end(EMPTY, judged=decision(True, False)))
+    assert (row["outcome"], row["version"]) == ("refused", None)
+    assert row["why"] == "1 of 2 criteria are not met: criterion 1"
+
+
+def test_a_refusal_needs_no_approver():
+    assert last(end(EMPTY, judged=decision(False), by=BOB))["outcome"] == "refused"
+
+
+def test_only_a_named_approver_releases():
+    with pytest.raises(NotAllowedError, match="'bob' may not decide on releases; the spec names ada"):
+        end(EMPTY, by=BOB)
+
+
+def test_an_automatic_release_needs_no_person():
+    assert last(end(EMPTY, policy=BY_POLICY, by=BOB))["outcome"] == "released"
+
+
+def test_an_approver_may_decline_and_says_why():
+    row = last(end(EMPTY, by=ADA_DECLINES))
+    assert (row["outcome"], row["why"]) == ("refused", "declined by ada: odd crops")
+
+
+def test_a_candidate_whose_base_moved_is_refused_and_told_to_evaluate_again():
+    first = end(EMPTY)
+    row = last(end(first, request("c2", released_version=None)))
+    assert row["outcome"] == "refused"
+    assert row["why"].startswith("evaluated against no release, v1.0.0 is in force: request a new candidate")
+
+
+def test_a_candidate_of_an_older_spec_is_refused():
+    assert "the spec changed" in last(end(EMPTY, spec="another"))["why"]
+
+
+def test_a_candidate_is_concluded_once():
+    first = end(EMPTY)
+    assert end(first).equals(first)
+    refused = end(EMPTY, judged=decision(False))
+    assert end(refused).equals(refused)
+
+
+def test_a_refusal_changes_nothing_that_is_in_force():
+    first = end(EMPTY)
+    refused = end(first, request("c2", "v1.0.0"), decision(False))
+    assert in_force(refused)["version"] == "v1.0.0"
+
+
+def test_nothing_is_in_force_before_the_first_release():
+    assert in_force(EMPTY) is None
+    assert in_force(end(EMPTY, judged=decision(False))) is None
+
+
+def two_releases() -> pl.DataFrame:
+    return end(end(EMPTY), request("c2", "v1.0.0"))
+
+
+def test_a_rollback_puts_the_earlier_model_and_band_back_in_force():
+    history = roll_back(two_releases(), version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON)
+    now = in_force(history)
+    assert (now["outcome"], now["version"], now["candidate"]) == ("rolled_back", "v1.0.0", "c1")
+    assert now["candidate_commit"] == "commit-of-c1"
+
+
+def test_after_a_rollback_the_next_version_is_still_a_new_one():
+    history = roll_back(two_releases(), version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON)
+    assert next_version(history) == "v1.2.0"
+    assert last(end(history, request("c3", "v1.0.0")))["version"] == "v1.2.0"
+
+
+@pytest.mark.parametrize(
+    ("version", "by", "words"),
+    [
+        ("v3.0.0", ADA, r"v3\.0\.0 was never in force; released versions: v1\.0\.0, v1\.1\.0"),
+        ("v1.1.0", ADA, "is in force already"),
+        ("v1.0.0", BOB, "'bob' may not roll back"),
+    ],
+)
+def test_a_rollback_goes_only_to_a_version_that_was_in_force_by_someone_who_may(version, by, words):
+    with pytest.raises(NotAllowedError, match=words):
+        roll_back(two_releases(), version=version, conclusion=by, policy=BY_A_PERSON)
+
+
+@given(st.lists(st.sampled_from(["pass", "fail", "back"]), max_size=12))
+def test_history_only_grows_and_versions_never_repeat(acts):
+    history = EMPTY
+    for number, act in enumerate(acts):
+        now = in_force(history)
+        before = history
+        if act == "back":
+            versions = history.filter(pl.col("outcome") == "released")["version"].to_list()
+            if not versions or now["version"] == versions[0]:
+                continue
+            history = roll_back(history, version=versions[0], conclusion=ADA, policy=BY_A_PERSON)
+        else:
+            asked = request(f"c{number}", now and now["version"])
+            history = end(history, asked, decision(act == "pass"))
+        assert history.head(before.height).equals(before)
+        assert history.height == before.height + 1
+    released = history.filter(pl.col("outcome") == "released")["version"].to_list()
+    assert len(set(released)) == len(released)
+    assert Releases.is_valid(history)

@@ -1,0 +1,57 @@
+"""What a training starts from."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from cv_assets.requests.base import new_request, same_request, version_in_force
+from cv_assets.requests.schema import TrainingRequest
+
+NOTHING = pl.DataFrame()
+
+
+def ask(**changes):
+    values = {
+        "candidate": "c1",
+        "reason": "person",
+        "evidence": "the line looks different",
+        "requested_by": "ada",
+        "requested_at": datetime(2026, 3, 2, tzinfo=UTC),
+        "base_commit": "abc",
+        "spec_digest": "s",
+        "benchmark_frames": NOTHING,
+        "releases": NOTHING,
+    }
+    return new_request(**{**values, **changes})
+
+
+def test_a_request_before_any_release_or_benchmark_says_so():
+    row = ask()
+    assert TrainingRequest.is_valid(row)
+    assert (row["benchmark_version"][0], row["released_version"][0]) == (0, None)
+
+
+def test_a_request_remembers_the_newest_benchmark_and_what_is_in_force():
+    releases = pl.DataFrame(
+        {"outcome": ["released", "released", "refused"], "version": ["v1.0.0", "v1.1.0", None]}
+    )
+    row = ask(benchmark_frames=pl.DataFrame({"version": [1, 3, 2]}), releases=releases)
+    assert (row["benchmark_version"][0], row["released_version"][0]) == (3, "v1.1.0")
+
+
+def test_after_a_rollback_the_version_rolled_back_to_is_in_force():
+    rows = [("released", "v1.0.0"), ("released", "v1.1.0"), ("rolled_back", "v1.0.0"), ("refused", None)]
+    assert version_in_force(pl.DataFrame(rows, schema=["outcome", "version"], orient="row")) == "v1.0.0"
+
+
+def test_only_refusals_put_nothing_in_force():
+    assert version_in_force(pl.DataFrame({"outcome": ["refused"], "version": [None]})) is None
+
+
+def test_asking_again_at_another_time_is_the_same_request():
+    later = ask(requested_at=datetime(2027, 1, 1, tzinfo=UTC), base_commit="def")
+    assert same_request(ask(), later)
+
+
+def test_asking_for_another_reason_is_another_request():
+    assert not same_request(ask(), ask(reason="schedule"))

@@ -1,0 +1,51 @@
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from resources.pictures import MAX_BYTES, as_markdown, figure_png, montage
+
+NOISE = np.random.default_rng(7)
+
+
+def test_a_montage_shows_grey_colour_and_missing_images_in_rows():
+    grey = np.full((40, 60), 200, dtype=np.uint8)
+    colour = np.zeros((300, 100, 3), dtype=np.uint8)
+    png = montage(
+        [grey, colour, None], ["part 1", "a caption that is far too long for one tile", ""], columns=2
+    )
+    with Image.open(io.BytesIO(png)) as sheet:
+        assert sheet.size == (2 * 132 + 4, 2 * 146 + 4)
+        assert sheet.getpixel((68, 68)) == (200, 200, 200)
+
+
+def test_a_montage_of_noise_is_made_smaller_until_it_fits_into_metadata():
+    noise = [NOISE.integers(0, 256, (200, 200, 3), dtype=np.uint8) for _ in range(24)]
+    assert len(montage(noise, [f"part {place}" for place in range(24)])) <= MAX_BYTES
+
+
+@pytest.mark.parametrize(("images", "captions"), [([], []), ([None], [])])
+def test_a_montage_needs_images_and_a_caption_for_each(images, captions):
+    with pytest.raises(ValueError, match="one caption per image"):
+        montage(images, captions)
+
+
+def test_a_figure_is_drawn_without_pyplot_and_the_same_each_time():
+    def drawn():
+        figure = Figure(figsize=(4, 2))
+        figure.subplots().plot([1, 2, 3])
+        return figure_png(figure)
+
+    assert drawn() == drawn()
+    assert drawn().startswith(b"\x89PNG")
+
+
+def test_a_picture_in_markdown_carries_its_own_bytes():
+    text = as_markdown(b"some bytes", "focus [px]\nof 3 frames")
+    match = re.fullmatch(r"!\[focus \(px\) of 3 frames\]\(data:image/png;base64,(.+)\)", text)
+    assert match is not None
+    assert base64.b64decode(match[1]) == b"some bytes"

@@ -1,0 +1,373 @@
+"""Write, audit, publish: what is visible on the data branch, and what never is."""
+
+import io
+import itertools
+import json
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+import pytest
+
+from resources.deployments import Deployment
+from resources.git_lake import GitLake
+from resources.partitions import candidates, deliveries
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, digest
+
+
+class Parts(dy.Schema):
+    part = dy.String(primary_key=True)
+    size = dy.Int64(min=0)
+    measured_at = dy.Int64(metadata={"volatile": True}, description="Changes with every run.")
+
+
+IS_ROUND = Check("is_round", "Is it round?")
+IS_PRETTY = Check("is_pretty", "Is it pretty?", blocking=False)
+PARTS = TableAsset("parts", Parts, step="frames", partitions=deliveries, checks=(IS_ROUND, IS_PRETTY))
+TOTAL = TableAsset("total", Parts, step="labels")
+REQUEST = TableAsset("training_request", Parts, step="requests", partitions=candidates)
+MODEL = TableAsset("model", Parts, step="training", partitions=candidates, on_candidate=True)
+RELEASED = TableAsset("released", Parts, step="release")
+
+clock = itertools.count()
+
+
+def rows(*parts: tuple[str, int]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(part, size, next(clock)) for part, size in parts], schema=["part", "size", "measured_at"], orient="row"
+    )
+
+
+class Answers(dg.Config):
+    size: int = 1
+    is_round: bool = True
+    is_pretty: bool = True
+    forgets_a_check: bool = False
+
+
+@dg.asset(**PARTS.arguments)
+def parts(context: dg.AssetExecutionContext, config: Answers) -> Audited:
+    answers = [IS_ROUND.result(config.is_round), IS_PRETTY.result(config.is_pretty)]
+    yield from PARTS.audited(
+        rows((context.partition_key, config.size)),
+        files={f"parts/{context.partition_key}.txt": b"bytes"},
+        checks=answers[:1] if config.forgets_a_check else answers,
+    )
+
+
+@dg.asset(**REQUEST.arguments)
+def training_request(context: dg.AssetExecutionContext) -> Audited:
+    yield from REQUEST.audited(rows((context.partition_key, 1)))
+
+
+@dg.asset(**MODEL.arguments, ins={"parts": dg.AssetIn(partition_mapping=dg.AllPartitionMapping())})
+def model(training_request: pl.DataFrame, parts: pl.DataFrame) -> Audited:
+    yield from MODEL.audited(training_request.with_columns(size=parts["size"].sum()))
+
+
+class Candidate(dg.Config):
+    key: str
+
+
+@dg.asset(**RELEASED.arguments)
+def released(config: Candidate, tables: dg.ResourceParam[Tables]) -> Audited:
+    yield from RELEASED.audited(
+        rows((config.key, 1)), merges=tables.candidate(config.key).commit, tags={"v1.0.0": ""}
+    )
+
+
+ASSETS = [parts, training_request, model, released]
+
+
+class World:
+    """A lake, an instance and a way to materialize one asset."""
+
+    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance, lake: GitLake) -> None:
+        self.lake, self.instance = lake, instance
+        self.tables = Tables(lake, deployment)
+        self.resources = {"io_manager": self.tables, "tables": self.tables, "deployment": deployment}
+        instance.add_dynamic_partitions("deliveries", ["d1", "d2"])
+        instance.add_dynamic_partitions("candidates", ["c1"])
+
+    def run(self, asset, partition=None, **config):
+        name = asset.key.path[-1]
+        return dg.materialize(
+            [asset, *(one for one in ASSETS if one.key != asset.key)],
+            selection=[name],
+            partition_key=partition,
+            run_config={"ops": {name: {"config": config}}} if config else None,
+            resources=self.resources,
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    @property
+    def main(self) -> Snapshot:
+        return self.tables.head()
+
+
+@pytest.fixture
+def world(tmp_path, deployment, instance):
+    return World(deployment, instance, GitLake(tmp_path / "wap"))
+
+
+def failure(result):
+    event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
+    return event.event_specific_data.error.to_string()
+
+
+def metadata(result, name):
+    (materialization,) = result.asset_materializations_for_node(name)
+    return {key: value.value for key, value in materialization.metadata.items()}
+
+
+def data_version(result, name):
+    (materialization,) = result.asset_materializations_for_node(name)
+    return materialization.tags["dagster/data_version"]
+
+
+def test_rows_and_their_bytes_appear_in_one_commit(world):
+    before = world.lake.resolve("main")
+    assert world.run(parts, "d1").success
+    assert world.main.table("parts", "d1")["part"].to_list() == ["d1"]
+    assert world.main.read("parts/d1.txt") == b"bytes"
+    newest = next(world.lake.log("main"))
+    assert newest.parents[0] == before
+    assert [b for b in world.lake.branches() if b != "main"] == []
+
+
+def test_commit_and_materialization_point_to_each_other(world):
+    result = world.run(parts, "d1")
+    shown, commit = metadata(result, "parts"), next(world.lake.log("main"))
+    assert shown["lake/commit"] == commit.id
+    assert shown["lake/branch"] == "main"
+    assert shown["dagster/row_count"] == 1
+    assert commit.metadata["run_id"] == result.run_id
+    assert commit.metadata["asset"] == "parts"
+    assert commit.metadata["partition"] == "d1"
+    assert commit.metadata["rows"] == "1"
+    assert commit.metadata["input_commit"] == shown["lake/input_commit"]
+    assert commit.metadata["code_version"]
+    assert commit.metadata["::lakefs::Dagster::url[url:ui]"].endswith(f"/runs/{result.run_id}")
+
+
+def test_what_fails_a_blocking_check_is_never_visible_and_waits_on_its_branch(world):
+    before = world.lake.resolve("main")
+    result = world.run(parts, "d1", is_round=False)
+    assert not result.success
+    (branch,) = [b for b in world.lake.branches() if b.startswith("refused-parts-")]
+    assert "is_round" in failure(result)
+    assert branch in failure(result)
+    assert world.lake.resolve("main") == before
+    assert result.asset_materializations_for_node("parts") == []
+    refused = Snapshot(world.lake, world.lake.resolve(branch))
+    assert refused.table("parts", "d1")["size"].to_list() == [1]
+
+
+def test_a_row_outside_the_contract_is_refused(world):
+    assert "follows_its_contract" in failure(world.run(parts, "d1", size=-1))
+    assert world.main.partitions("parts") == []
+
+
+def test_a_refusal_is_not_tried_again(world):
+    result = world.run(parts, "d1", is_round=False)
+    assert [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"] == []
+
+
+def test_a_check_that_informs_refuses_nothing(world):
+    result = world.run(parts, "d1", is_pretty=False)
+    assert result.success
+    assert [c.check_name for c in result.get_asset_check_evaluations() if not c.passed] == ["is_pretty"]
+    assert world.main.partitions("parts") == ["d1"]
+
+
+def test_a_forgotten_check_fails_before_anything_is_published(world):
+    assert "declares the checks" in failure(world.run(parts, "d1", forgets_a_check=True))
+    assert world.main.partitions("parts") == []
+
+
+def test_the_same_content_again_publishes_nothing(world):
+    first = world.run(parts, "d1")
+    head = world.lake.resolve("main")
+    again = world.run(parts, "d1")
+    assert again.success
+    assert world.lake.resolve("main") == head
+    assert data_version(first, "parts") == data_version(again, "parts")
+
+
+def test_other_content_publishes_a_new_version(world):
+    world.run(parts, "d1")
+    head = world.lake.resolve("main")
+    world.run(parts, "d1", size=2)
+    assert world.lake.resolve("main") != head
+    assert world.main.table("parts", "d1")["size"].to_list() == [2]
+
+
+def test_the_data_version_leaves_volatile_columns_out_and_nothing_else():
+    now, later = rows(("a", 1)), rows(("a", 1))
+    assert digest(now, ["measured_at"]) == digest(later, ["measured_at"])
+    assert digest(now) != digest(later)
+    assert digest(now, ["measured_at"]) != digest(rows(("a", 2)), ["measured_at"])
+
+
+def another_run_publishes_total(lake, size):
+    stream = io.BytesIO()
+    rows(("total", size)).write_parquet(stream)
+    lake.create_branch("other", lake.resolve("main"))
+    commit = lake.commit("other", {"tables/total.parquet": stream.getvalue()}, "other", {})
+    lake.merge(commit, "main", "other", {})
+    lake.delete_branch("other")
+
+
+def test_a_table_changed_meanwhile_is_computed_again_from_the_new_head(world):
+    interruptions, seen = iter([41]), []
+
+    @dg.asset(**TOTAL.arguments)
+    def total(context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]) -> Audited:
+        history = tables.snapshot(context).table("total", or_empty=Parts)
+        seen.append(history["size"].to_list())
+        for size in interruptions:
+            another_run_publishes_total(tables.lake, size)
+        yield from TOTAL.audited(rows(("total", history["size"].sum() + 1)))
+
+    assert world.run(total).success
+    assert seen == [[], [41]]
+    assert world.main.table("total")["size"].to_list() == [42]
+
+
+def test_a_result_equal_to_the_old_one_is_computed_again_when_the_table_moved_on(world):
+    another_run_publishes_total(world.lake, 7)
+    interruptions = iter([9])
+
+    @dg.asset(**TOTAL.arguments)
+    def total(context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]) -> Audited:
+        known = tables.snapshot(context).table("total")["size"][0]
+        for size in interruptions:
+            another_run_publishes_total(tables.lake, size)
+        yield from TOTAL.audited(rows(("total", known)))
+
+    assert world.run(total).success
+    assert world.main.table("total")["size"].to_list() == [9]
+
+
+def test_a_table_that_keeps_changing_ends_in_a_failed_step_and_loses_nothing(world):
+    sizes = itertools.count(100)
+
+    @dg.asset(**TOTAL.arguments)
+    def total(tables: dg.ResourceParam[Tables], context: dg.AssetExecutionContext) -> Audited:
+        tables.snapshot(context)
+        another_run_publishes_total(tables.lake, next(sizes))
+        yield from TOTAL.audited(rows(("total", 1)))
+
+    result = world.run(total)
+    assert not result.success
+    assert world.main.table("total")["size"].to_list() == [next(sizes) - 1]
+
+
+def test_inputs_and_reads_of_the_body_come_from_one_commit_though_the_branch_moves(world):
+    world.run(parts, "d1")
+    moves = [parts]
+
+    @dg.asset(**TOTAL.arguments)
+    def total(
+        context: dg.AssetExecutionContext, parts: pl.DataFrame, tables: dg.ResourceParam[Tables]
+    ) -> Audited:
+        world.run(moves[0], "d2")
+        pinned = tables.snapshot(context)
+        assert pinned.partitions("parts") == parts["part"].to_list() == ["d1"]
+        assert tables.head().partitions("parts") == ["d1", "d2"]
+        yield from TOTAL.audited(rows(("total", parts.height)))
+
+    result = world.run(total)
+    assert result.success
+    assert metadata(result, "total")["lake/reads"] == ["tables/parts/d1.parquet"]
+    assert json.loads(next(world.lake.log("main")).metadata["reads"]) == ["tables/parts/d1.parquet"]
+
+
+def test_a_missing_table_is_named_with_what_to_do(world):
+    with pytest.raises(FileNotFoundError, match=r"parts\[d9\] is not published .* materialize it first"):
+        world.main.table("parts", "d9")
+
+
+def test_everything_of_a_candidate_stays_on_its_own_branch(world):
+    world.run(parts, "d1")
+    world.run(training_request, "c1")
+    requested = world.lake.resolve("main")
+    world.run(parts, "d2")
+    result = world.run(model, "c1")
+    assert metadata(result, "model")["lake/branch"] == "candidate-c1"
+    assert not world.main.has("model", "c1")
+    candidate = world.tables.candidate("c1")
+    assert candidate.partitions("parts") == ["d1"]
+    assert candidate.table("model", "c1")["size"].to_list() == [1]
+    history = [commit.id for commit in world.lake.log("candidate-c1")]
+    assert requested in history
+    assert world.lake.resolve("main") not in history
+
+
+def test_a_candidate_without_a_request_is_refused_with_words(world):
+    world.run(parts, "d1")
+    assert "Candidate c1 has no training request on main" in failure(world.run(model, "c1"))
+
+
+def test_a_release_brings_the_candidate_and_its_row_in_one_transaction_with_its_tag(world):
+    world.run(parts, "d1")
+    world.run(training_request, "c1")
+    world.run(model, "c1")
+    before = world.lake.resolve("main")
+    assert world.run(released, key="c1").success
+    newest = next(world.lake.log("main"))
+    assert newest.parents[0] == before
+    assert world.main.has("model", "c1")
+    assert world.main.has("released")
+    assert world.lake.tags() == {"v1.0.0": newest.id}
+
+
+class DyingLake(GitLake):
+    """A lake whose process dies just before the given verb."""
+
+    def __init__(self, root, dies_before):
+        super().__init__(root)
+        self.dies_before = dies_before
+
+    def _die(self, verb):
+        if verb == self.dies_before:
+            raise KeyboardInterrupt
+
+    def commit(self, *args, **kwargs):
+        self._die("commit")
+        return super().commit(*args, **kwargs)
+
+    def merge(self, *args, **kwargs):
+        self._die("merge")
+        return super().merge(*args, **kwargs)
+
+    def tag(self, *args, **kwargs):
+        self._die("tag")
+        return super().tag(*args, **kwargs)
+
+
+@pytest.mark.parametrize("verb", ["commit", "merge"])
+def test_an_interrupted_publication_leaves_nothing_visible_and_can_be_repeated(tmp_path, world, verb):
+    before = world.lake.resolve("main")
+    world.tables.lake = DyingLake(tmp_path / "wap", verb)
+    with pytest.raises((KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        world.run(parts, "d1")
+    assert world.lake.resolve("main") == before
+    world.tables.lake = world.lake
+    assert world.run(parts, "d1").success
+    assert world.main.partitions("parts") == ["d1"]
+
+
+def test_a_tag_lost_to_a_crash_is_set_by_the_next_publication(tmp_path, world):
+    world.run(parts, "d1")
+    world.run(training_request, "c1")
+    world.run(model, "c1")
+    world.tables.lake = DyingLake(tmp_path / "wap", "tag")
+    with pytest.raises((KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        world.run(released, key="c1")
+    published = world.lake.resolve("main")
+    assert world.lake.tags() == {}
+    world.tables.lake = world.lake
+    assert world.run(released, key="c1").success
+    assert world.lake.tags() == {"v1.0.0": published}
