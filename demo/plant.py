@@ -7,7 +7,7 @@ modules 20 minutes apart, whenever the demo runs.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,11 @@ OPENING: Final = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 BETWEEN_MODULES: Final = timedelta(minutes=20)
 BETWEEN_CELLS: Final = timedelta(seconds=10)
+
+LABELLING: Final = OPENING + timedelta(days=1)
+"""When the annotators begin: nobody labels a picture that was not taken yet."""
+
+BETWEEN_STATEMENTS: Final = timedelta(seconds=5)
 
 ANNOTATORS: Final = ("ada", "ben", "cleo")
 """Stand-ins: the votes of these three are a *reading* of one expert's confidence, not the work of three people."""
@@ -78,33 +83,37 @@ def votes(cell: Cell) -> dict[str, bool]:
     one who disagrees.
     """
     count = round(cell.probability * len(ANNOTATORS))
-    first = hashlib.blake2b(f"{cell.module}/{cell.position}".encode(), digest_size=1).digest()[0] % len(ANNOTATORS)
+    first = hashlib.blake2b(f"{cell.module}/{cell.position}".encode(), digest_size=1).digest()[0] % len(
+        ANNOTATORS
+    )
     in_turn = ANNOTATORS[first:] + ANNOTATORS[:first]
     return {name: in_turn.index(name) < count for name in ANNOTATORS}
 
 
-def labelling_export(modules: Sequence[Module], file_names: dict[Cell, str], guideline: str) -> dict[str, Any]:
+def labelling_export(
+    modules: Sequence[Module], file_names: Mapping[Cell, str], guideline: str
+) -> dict[str, Any]:
     """The labelling project's COCO export: three votes on every cell of `modules`."""
-    judged = [
-        (cell, {"annotator": name, "category_id": _category(defective)})
+    said = [
+        (cell, name, defective)
         for module in modules
         for cell in module.cells
         for name, defective in votes(cell).items()
     ]
-    return _coco(judged, file_names, guideline, project="cells", described=READING)
+    return _coco({"project": "cells", "guideline": guideline, "description": READING}, said, file_names)
 
 
-def benchmark_export(modules: Sequence[Module], file_names: dict[Cell, str], guideline: str) -> dict[str, Any]:
+def benchmark_export(
+    modules: Sequence[Module], file_names: Mapping[Cell, str], guideline: str
+) -> dict[str, Any]:
     """The benchmark's COCO export: one verified label for every cell of the golden `modules`.
 
     Cells that the expert was not sure of stay in, with the more likely class: a benchmark without the hard cells would
     flatter every model.
     """
-    verified = {"annotator": VERIFIER, "benchmark": "golden", "verified_by": VERIFIER}
-    judged = [
-        (cell, {**verified, "category_id": _category(cell.defective)}) for module in modules for cell in module.cells
-    ]
-    return _coco(judged, file_names, guideline, project="golden", described="Golden modules, verified.")
+    said = [(cell, VERIFIER, cell.defective) for module in modules for cell in module.cells]
+    info = {"project": "golden", "guideline": guideline, "benchmark": "golden", "verified_by": VERIFIER}
+    return _coco(info, said, file_names)
 
 
 def drop(export: dict[str, Any], file: Path) -> None:
@@ -114,18 +123,12 @@ def drop(export: dict[str, Any], file: Path) -> None:
 
 
 def _coco(
-    judged: Sequence[tuple[Cell, dict[str, Any]]],
-    file_names: dict[Cell, str],
-    guideline: str,
-    *,
-    project: str,
-    described: str,
+    info: Mapping[str, str], said: Sequence[tuple[Cell, str, bool]], file_names: Mapping[Cell, str]
 ) -> dict[str, Any]:
-    images = {cell: number for number, cell in enumerate(dict.fromkeys(cell for cell, _ in judged), start=1)}
-    # The day after the last module: nobody labels a picture that was not taken yet.
-    first_at = OPENING + timedelta(days=1)
+    """COCO JSON of who said of which cell that it is defective, or not."""
+    images = {cell: number for number, cell in enumerate(dict.fromkeys(cell for cell, _, _ in said), start=1)}
     return {
-        "info": {"description": described, "tool": "coco", "project": project},
+        "info": {"tool": "plant", **info},
         "categories": [{"id": number, "name": name} for name, number in CATEGORIES.items()],
         "images": [
             {"id": number, "file_name": file_names[cell], "width": 300, "height": 300}
@@ -135,17 +138,13 @@ def _coco(
             {
                 "id": number,
                 "image_id": images[cell],
-                **said,
-                "annotated_at": (first_at + number * timedelta(seconds=5)).isoformat(),
-                "guideline": guideline,
+                "category_id": CATEGORIES["defective" if defective else "sound"],
+                "annotator": annotator,
+                "annotated_at": (LABELLING + number * BETWEEN_STATEMENTS).isoformat(),
             }
-            for number, (cell, said) in enumerate(judged, start=1)
+            for number, (cell, annotator, defective) in enumerate(said, start=1)
         ],
     }
-
-
-def _category(defective: bool) -> int:
-    return CATEGORIES["defective" if defective else "sound"]
 
 
 def _write_and_rename(target: Path, content: bytes) -> None:

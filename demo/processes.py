@@ -44,7 +44,7 @@ class Processes:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_heed_interrupts,  # noqa: PLW1509  (no thread of ours runs yet)
+                preexec_fn=_heed_interrupts,
             )
             self.started.append(process)
             self.record.write_text(json.dumps([one.pid for one in self.started]))
@@ -57,8 +57,9 @@ class Processes:
         """End every process and what it started: asked first, forced after a while."""
         for process in self.started:
             _signal_group(process.pid, signal.SIGINT)
+        groups = {process.pid for process in self.started}
         deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and any(_group_lives(one) for one in self.started):
+        while time.monotonic() < deadline and any(group in groups for _, group in _running()):
             time.sleep(0.05)
         for process in self.started:
             _signal_group(process.pid, signal.SIGKILL)
@@ -128,31 +129,28 @@ def _heed_interrupts() -> None:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    # PermissionError: on macOS, a group of which only a zombie is left.
+    # macOS answers PermissionError for a group of which only a zombie is left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
-def _group_lives(leader: subprocess.Popen[bytes]) -> bool:
-    leader.poll()  # reap it, else its zombie keeps the group alive
-    try:
-        os.killpg(leader.pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
 def _running() -> Iterator[tuple[int, int]]:
-    """Process id and process group of everything that runs."""
+    """Process id and process group of everything that runs; a zombie, which nobody may ever reap, does not."""
     if not Path("/proc/self/stat").exists():
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid="], capture_output=True, text=True, check=True)
-        yield from ((int(pid), int(group)) for pid, group in map(str.split, listed.stdout.splitlines()))
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+        )
+        for pid, group, state in map(str.split, listed.stdout.splitlines()):
+            if not state.startswith("Z"):
+                yield int(pid), int(group)
         return
     for stat in Path("/proc").glob("[0-9]*/stat"):
         # It may end while we look.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            # The second field, the program's name in brackets, may hold anything; the group is the third after it.
-            yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[2])
+            # The second field, the program's name in brackets, may hold anything; after it: state, parent, group.
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            if state != "Z":
+                yield int(stat.parent.name), int(group)
 
 
 def _carries_mark(pid: int, home: Path) -> bool:
@@ -161,7 +159,9 @@ def _carries_mark(pid: int, home: Path) -> bool:
     try:
         if environ.exists():
             return mark.encode() in environ.read_bytes().split(b"\0")
-        shown = subprocess.run(["ps", "-E", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+        shown = subprocess.run(
+            ["ps", "-E", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+        )
     except (PermissionError, FileNotFoundError, ProcessLookupError):
         return False
     return mark in shown.stdout.split()

@@ -6,10 +6,10 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -19,6 +19,8 @@ HOST: Final = "127.0.0.1"
 FAVOURITE_PORT: Final = 3000
 START_SECONDS: Final = 120.0
 
+_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
+  __typename ... on PythonError { message causes { message } } } } } } }"""
 _WORKSPACE = """load_from:
   - grpc_server: {{host: {host}, port: {port}, location_name: {location}}}
 """
@@ -78,10 +80,12 @@ def serving(
     (home / "workspace.yaml").write_text(
         _WORKSPACE.format(host=HOST, port=code_port, location=location.name), encoding="utf-8"
     )
-    _make_storage(home)
     server = Server(url, home, Processes(home, record))
     try:
-        _start(server, location, variables, port, code_port)
+        _make_storage(home)
+        _start_code(server, location, variables, code_port)
+        _wait_for_port(server, code_port)
+        _start_dagster(server, location, variables, port)
         _wait_until_it_answers(server, location)
         yield server
     finally:
@@ -102,58 +106,72 @@ def free_port(favourite: int = 0) -> int:
 
 def _make_storage(home: Path) -> None:
     # Three processes that create the SQLite files at the same time corrupt them.
-    from dagster import DagsterInstance
+    import dagster as dg
 
-    with DagsterInstance.from_config(str(home)) as instance:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs_count()
         instance.all_instigator_state()
         instance.get_dynamic_partitions("any")
 
 
+def _start_code(server: Server, location: Location, variables: Mapping[str, str], port: int) -> None:
+    where = ("--host", HOST, "--port", str(port), "--location-name", location.name)
+    code = ("--module-name", location.module, "--working-directory", str(location.folder))
+    command = ("dagster", "api", "grpc", *where, *code, "--lazy-load-user-code")
+    _start(server, location, variables, "code", command)
+
+
+def _start_dagster(server: Server, location: Location, variables: Mapping[str, str], port: int) -> None:
+    workspace = ("--workspace", str(server.home / "workspace.yaml"))
+    _start(server, location, variables, "daemon", ("dagster._daemon", "run", *workspace))
+    command = ("dagster_webserver", "--host", HOST, "--port", str(port), *workspace)
+    _start(server, location, variables, "webserver", command)
+
+
 def _start(
-    server: Server, location: Location, variables: Mapping[str, str], port: int, code_port: int
+    server: Server, location: Location, variables: Mapping[str, str], name: str, command: Sequence[str]
 ) -> None:
-    python, workspace = sys.executable, str(server.home / "workspace.yaml")
-    folder = str(location.folder)
-    commands = {
-        "code": [
-            *("dagster", "api", "grpc", "--host", HOST, "--port", str(code_port)),
-            *("--module-name", location.module, "--working-directory", folder),
-            *("--location-name", location.name, "--use-python-environment-entry-point"),
-        ],
-        "webserver": ["dagster_webserver", "--host", HOST, "--port", str(port), "--workspace", workspace],
-        "daemon": ["dagster._daemon", "run", "--workspace", workspace],
-    }
-    for name, command in commands.items():
-        server.processes.start(
-            [python, "-m", *command],
-            log=server.home / f"{name}.log",
-            cwd=location.folder,
-            environment=variables,
-        )
+    log = server.home / f"{name}.log"
+    server.processes.start(
+        (sys.executable, "-m", *command), log=log, cwd=location.folder, environment=variables
+    )
+
+
+def _wait_for_port(server: Server, port: int) -> None:
+    # Webserver and daemon that find no code server look again only after a minute.
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        server.check()
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise ServerError(
+        f"The code server did not start within {START_SECONDS:g} s.\n{_end_of_logs(server.home)}"
+    )
 
 
 def _wait_until_it_answers(server: Server, location: Location) -> None:
-    query = (
-        "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename "
-        "... on PythonError {message}}}}}}"
-    )
     deadline = time.monotonic() + START_SECONDS
-    problem = ""
     while time.monotonic() < deadline:
         server.check()
-        with contextlib.suppress(httpx.HTTPError):
-            reply = httpx.post(f"{server.url}/graphql", json={"query": query}, timeout=30).json()
-            entries = (reply.get("data") or {}).get("workspaceOrError", {}).get("locationEntries", [])
-            states = {entry["name"]: entry["locationOrLoadError"] or {} for entry in entries}
-            state = states.get(location.name, {})
-            if state.get("__typename") == "RepositoryLocation":
-                return
-            problem = state.get("message", "")
-        time.sleep(0.3)
-    raise ServerError(
-        f"Dagster did not answer within {START_SECONDS:g} s. {problem}\n{_end_of_logs(server.home)}"
-    )
+        state = _state(server.url, location.name)
+        if state.get("__typename") == "RepositoryLocation":
+            return
+        if state.get("__typename") == "PythonError":
+            causes = [state["message"], *(cause["message"] for cause in state["causes"])]
+            raise ServerError(f"The code of {location.module} does not load: {causes[-1].strip()}")
+        time.sleep(0.2)
+    raise ServerError(f"Dagster did not answer within {START_SECONDS:g} s.\n{_end_of_logs(server.home)}")
+
+
+def _state(url: str, location: str) -> dict[str, Any]:
+    """What the webserver says of the code location; empty while it says nothing."""
+    try:
+        reply = httpx.post(f"{url}/graphql", json={"query": _LOCATIONS}, timeout=30).json()
+    except httpx.HTTPError:
+        return {}
+    entries = (reply.get("data") or {}).get("workspaceOrError", {}).get("locationEntries", [])
+    return next((one["locationOrLoadError"] or {} for one in entries if one["name"] == location), {})
 
 
 def _end_of_logs(home: Path) -> str:

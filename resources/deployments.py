@@ -27,8 +27,8 @@ class Deployment:
 def current() -> Deployment:
     """The deployment that the environment describes.
 
-    `CV_SPEC` (the spec file), `CV_DATA` (the folder of inbox, exports, embedded lake and cache), `LAKE_BRANCH` (the data
-    branch, default `main`) and `DAGSTER_URL` (the UI that commits link back to).
+    `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports, embedded lake and cache, `LAKE_BRANCH` the
+    data branch (default `main`), `DAGSTER_URL` the UI that commits link back to.
     """
     return Deployment(
         spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
@@ -41,21 +41,21 @@ def current() -> Deployment:
 def open_lake(deployment: Deployment) -> Lake:
     """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake in the data folder.
 
-    lakeFS needs `LAKECTL_SERVER_ENDPOINT_URL`-style keys: `LAKEFS_ACCESS_KEY_ID`, `LAKEFS_SECRET_ACCESS_KEY` and
-    `LAKEFS_REPOSITORY` (default `cv-assets`), and for a repository that is still to be made may get
-    `LAKEFS_STORAGE_NAMESPACE`. Raises KeyError naming the missing variable.
+    lakeFS needs its own key variables `LAKECTL_CREDENTIALS_ACCESS_KEY_ID` and `LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY`;
+    `LAKEFS_REPOSITORY` (default `cv-assets`) and, for a repository that is still to be made,
+    `LAKEFS_STORAGE_NAMESPACE` may be set. Raises KeyError naming the missing variable.
     """
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
-        from resources.lakefs_lake import LakeFSLake  # noqa: PLC0415  (0.5 s that the embedded lake does not pay)
+        from resources.lakefs_lake import LakeFSLake
 
         return LakeFSLake(
             endpoint=endpoint,
-            access_key_id=os.environ["LAKEFS_ACCESS_KEY_ID"],
-            secret_access_key=os.environ["LAKEFS_SECRET_ACCESS_KEY"],
+            access_key_id=os.environ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
+            secret_access_key=os.environ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
             repository=os.environ.get("LAKEFS_REPOSITORY") or "cv-assets",
             cache=deployment.cache_dir / "lakefs",
             storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
         )
-    from resources.git_lake import GitLake  # noqa: PLC0415
+    from resources.git_lake import GitLake
 
     return GitLake(deployment.data_dir / "lake")

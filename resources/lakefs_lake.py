@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, Never, TypeVar, cast
+from typing import IO, Any, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import lakefs
@@ -34,6 +35,7 @@ from resources.lake import Change, Commit, Content, MergeConflictError, RefExist
 from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable, folders
 
 _PAGE = 1000
+_LOG_PAGE = 100
 _THREADS = 8
 _COPY_BYTES = 16 << 20
 _READ_ONLY = 0o444
@@ -48,6 +50,7 @@ _RETRIES = urllib3.Retry(
     backoff_factor=0.2,
     raise_on_status=False,
 )
+_CREATION_SECONDS = 5
 _PAUSES_SECONDS = (0.2, 1.0, 3.0)
 
 T = TypeVar("T")
@@ -71,33 +74,35 @@ class LakeFSLake:
 
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
+        commits = self._sdk.commits_api
         with _ref_expected(ref):
-            return str(self._sdk.commits_api.get_commit(self.repository, ref).id)
+            return str(commits.get_commit(self.repository, ref).id)
 
     def read(self, commit: str, path: str) -> bytes:
         """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError."""
-        commit = self._pinned(commit)
+        commit, objects = self._pinned(commit), self._sdk.objects_api
         with self._object_expected(commit, path):
-            return bytes(self._sdk.objects_api.get_object(self.repository, commit, path))
+            return bytes(objects.get_object(self.repository, commit, path))
 
     def fetch(self, commit: str, path: str) -> Path:
         """The object as a read-only file in the cache, downloaded once.
 
         Raises FileNotFoundError, RefNotFoundError, OSError when it arrives cut short.
         """
-        commit = self._pinned(commit)
+        commit, objects = self._pinned(commit), self._sdk.objects_api
         with self._object_expected(commit, path):
-            stat = self._sdk.objects_api.stat_object(self.repository, commit, path)
-        file = self.cache / stat.checksum[:2] / f"{stat.checksum}-{stat.size_bytes}"
+            stat = objects.stat_object(self.repository, commit, path)
+        checksum, size = str(stat.checksum), int(stat.size_bytes or 0)
+        file = self.cache / checksum[:2] / f"{checksum}-{size}"
         if not file.is_file():
-            self._download(commit, path, stat.size_bytes, file)
+            self._download(commit, path, size, file)
         return file
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
-        commit = self._pinned(commit)
+        commit, objects = self._pinned(commit), self._sdk.objects_api
         with _ref_expected(commit):
-            listed = _pages(self._sdk.objects_api.list_objects, self.repository, commit, prefix=prefix)
+            listed = _pages(objects.list_objects, self.repository, commit, prefix=prefix)
             return [str(item.path) for item in listed]
 
     def branches(self, prefix: str = "") -> dict[str, str]:
@@ -108,7 +113,8 @@ class LakeFSLake:
     def create_branch(self, name: str, source: str) -> None:
         """Cut `name` at `source`. A branch already standing exactly there is left as it is.
 
-        Raises RefExistsError when it stands elsewhere, RefNotFoundError for `source`, ValueError for a bad name.
+        Raises RefExistsError when it stands elsewhere, RefNotFoundError for `source`, ValueError for a bad
+        name.
         """
         check_branch(name)
         commit = self.resolve(source)
@@ -121,8 +127,12 @@ class LakeFSLake:
         """Forget the branch; its commits stay readable. Raises RefNotFoundError, ValueError for `main`."""
         if name == MAIN:
             raise ValueError(f"{MAIN} is not deleted")
-        with _ref_expected(name):
-            self._branch(name).delete()
+        self._head(name)
+        try:
+            _repeated(lambda: self._branch(name).delete())
+        except NotFoundException:
+            # By the attempt whose answer was lost, or by somebody else just now.
+            return
 
     def commit(
         self, branch: str, files: Mapping[str, Content], message: str, metadata: Mapping[str, str]
@@ -130,7 +140,8 @@ class LakeFSLake:
         """Write all `files` onto `branch` in one commit and return its id; all of them or none.
 
         Raises RefNotFoundError, ValueError for a bad path, one below or above a file, or an empty `files`,
-        PermissionError for `main`, RuntimeError when another writer used the branch at the same time.
+        PermissionError for `main`, RuntimeError when another writer used the branch at the same time: then the
+        branch is worth nothing and is to be deleted.
         """
         check_paths(files)
         check_writable(branch)
@@ -153,8 +164,8 @@ class LakeFSLake:
         A source that brings nothing new changes nothing and returns the branch's head.
 
         Raises RefNotFoundError, MergeConflictError when both sides changed a path differently or one made a
-        folder of the other's file, PermissionError when the source changes the server's own hooks, RuntimeError
-        when somebody left uncommitted changes on the branch.
+        folder of the other's file, PermissionError when the source changes the server's own hooks,
+        RuntimeError when somebody left uncommitted changes on the branch.
         """
         source, head = self.resolve(source), self._head(branch)
         paths = self._changes_to_merge(source, branch, head)
@@ -167,9 +178,15 @@ class LakeFSLake:
                 landed=lambda: self._landed_merge(source, branch),
             )
         except ConflictException as error:
+            # The server does not say where. What changed just now is in the difference by now.
+            self._changes_to_merge(source, branch, self._head(branch))
             raise MergeConflictError(branch, paths) from error
         except BadRequestException as error:
-            self._explain(branch, error)
+            self._refuse_staged(branch, error)
+            if self._changes_to_merge(source, branch, self._head(branch)):
+                raise
+            # Somebody else brought the same just now.
+            return self._head(branch)
         self._must_hold_all(source, merged, paths)
         return merged
 
@@ -201,12 +218,10 @@ class LakeFSLake:
 
         With `path`, those that changed the object there. Raises RefNotFoundError.
         """
-        newest = self.resolve(ref)
-        objects = {"objects": [path]} if path else {}
-        listed = _pages(
-            self._sdk.refs_api.log_commits, self.repository, newest, first_parent=True, amount=100, **objects
-        )
-        return (_parse_commit(record) for record in listed)
+        newest, records = self.resolve(ref), self._sdk.refs_api.log_commits
+        listed = _pages(records, self.repository, newest, first_parent=True, amount=_LOG_PAGE)
+        commits = (_parse_commit(record) for record in listed)
+        return self._changing(commits, path) if path else commits
 
     def url(self, commit: str, path: str = "") -> str:
         """The page of the lakeFS UI."""
@@ -242,15 +257,32 @@ class LakeFSLake:
         return ref if _COMMIT_ID.fullmatch(ref) else self.resolve(ref)
 
     def _head(self, branch: str) -> str:
+        branches = self._sdk.branches_api
         with _ref_expected(branch):
-            return str(self._sdk.branches_api.get_branch(self.repository, branch).commit_id)
+            return str(branches.get_branch(self.repository, branch).commit_id)
+
+    def _changing(self, commits: Iterator[Commit], path: str) -> Iterator[Commit]:
+        """The server could choose them by path too, but passes over merges, which is all that `main` takes."""
+        pairs = pairwise(
+            chain(((commit, self._checksum(commit.id, path)) for commit in commits), [(None, None)])
+        )
+        for (commit, after), (_, before) in pairs:
+            if commit and after != before:
+                yield commit
+
+    def _checksum(self, commit: str, path: str) -> str | None:
+        try:
+            with self._object_expected(commit, path):
+                return str(self._sdk.objects_api.stat_object(self.repository, commit, path).checksum)
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def _object_expected(self, commit: str, path: str) -> Iterator[None]:
         try:
             with api_exception_handler():
                 yield
-        except NotFoundException as error:
+        except (NotFoundException, BadRequestException) as error:  # bad request: nothing can have that name
             self.resolve(commit)
             raise FileNotFoundError(f"{commit} holds no object at {path!r}") from error
 
@@ -317,16 +349,14 @@ class LakeFSLake:
 
     def _upload_one(self, branch: str, path: str, content: Content) -> str:
         checksum = _repeated(lambda: self._send(branch, path, content))
-        with api_exception_handler():
-            stat = self._sdk.objects_api.stat_object(self.repository, branch, path)
-        if stat.checksum != checksum:
-            raise OSError(f"{path!r} has the MD5 {checksum}, but {stat.checksum} on {branch}")
+        if (arrived := self._checksum(branch, path)) != checksum:
+            raise OSError(f"{path!r} has the MD5 {checksum}, but {arrived} on {branch}")
         return checksum
 
     def _send(self, branch: str, path: str, content: Content) -> str:
         digest = hashlib.md5(usedforsecurity=False)
-        # lakeFS merges by size, MD5 and this metadata, and compares with the object at the *next* path too: an
-        # equal one there hides a conflict. With its own path in it, no object equals one elsewhere.
+        # lakeFS merges by size, MD5 and this metadata, and compares with the object at the *next* path too:
+        # an equal one there hides a conflict. With its own path in it, no object equals one elsewhere.
         identity = {"path": quote(path)}
         with self._branch(branch).object(path).writer("wb", pre_sign=False, metadata=identity) as writer:
             for chunk in _chunks(content):
@@ -349,11 +379,9 @@ class LakeFSLake:
 
     def _must_hold_only(self, branch: str, head: str, commit: str, checksums: Mapping[str, str]) -> None:
         """Another writer on the branch would have its uploads in our commit, or ours in its."""
-        stat = self._sdk.objects_api.stat_object
         changed = {change.path for change in self.diff(head, commit)}
         parents = next(self.log(commit)).parents
-        with self._object_expected(commit, "all that was written"):
-            same = {path: stat(self.repository, commit, path).checksum for path in checksums.keys() - changed}
+        same = {path: self._checksum(commit, path) for path in checksums.keys() - changed}
         if parents != (head,) or changed - checksums.keys() or not same.items() <= checksums.items():
             raise RuntimeError(f"{commit} is not what was written: another writer used {branch} meanwhile")
 
@@ -380,10 +408,9 @@ class LakeFSLake:
             return None
         return next((commit.id for commit in self.log(branch) if source in commit.parents), None)
 
-    def _explain(self, branch: str, error: BadRequestException) -> Never:
+    def _refuse_staged(self, branch: str, error: BadRequestException) -> None:
         if staged := self._staged(branch, amount=_PAGE):
             raise RuntimeError(f"{branch} takes no merge while these are uncommitted: {staged}") from error
-        raise error
 
     def _must_hold_all(self, source: str, merged: str, paths: list[str]) -> None:
         homes = {path.rpartition("/")[0] for path in paths}
@@ -413,16 +440,36 @@ def _connect(lake: LakeFSLake) -> lakefs.Client:
 
 
 def _ensure_repository(client: lakefs.Client, lake: LakeFSLake) -> None:
+    if not _exists(client, lake.repository):
+        _create_repository(client, lake)
     api = client.sdk_client.repositories_api
     with api_exception_handler():
-        if lake.repository not in {item.id for item in _pages(api.list_repositories, prefix=lake.repository)}:
-            namespace = lake.storage_namespace or f"local://{lake.repository}"
-            # Another process may be faster.
-            lakefs.Repository(lake.repository, client).create(namespace, MAIN, exist_ok=True)
         rules = api.get_branch_protection_rules(lake.repository)
         if MAIN not in {rule.pattern for rule in rules}:
             # At once: on a branch that was written to, protection takes seconds to work.
             api.set_branch_protection_rules(lake.repository, [*rules, BranchProtectionRule(pattern=MAIN)])
+
+
+def _create_repository(client: lakefs.Client, lake: LakeFSLake) -> None:
+    namespace = lake.storage_namespace or f"local://{lake.repository}"
+    try:
+        lakefs.Repository(lake.repository, client).create(namespace, MAIN)
+    except (ConflictException, BadRequestException):
+        # Another process may be just about to make it: first its storage is taken, then it is there.
+        deadline = time.monotonic() + _CREATION_SECONDS
+        while not _exists(client, lake.repository):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _exists(client: lakefs.Client, repository: str) -> bool:
+    try:
+        with api_exception_handler():
+            client.sdk_client.repositories_api.get_repository(repository)
+    except NotFoundException:
+        return False
+    return True
 
 
 @contextmanager
@@ -430,7 +477,7 @@ def _ref_expected(ref: str) -> Iterator[None]:
     try:
         with api_exception_handler():
             yield
-    except NotFoundException as error:
+    except (NotFoundException, BadRequestException) as error:  # bad request: nothing can have that name
         raise RefNotFoundError(f"no branch, tag or commit {ref!r}") from error
 
 

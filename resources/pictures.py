@@ -1,4 +1,4 @@
-"""Small pictures for the metadata that people look at in the UI. Images are uint8: (H, W) grey or (H, W, 3) RGB."""
+"""Small pictures for metadata, as people see them in the UI. Images are uint8: (H, W) grey, (H, W, 3) RGB."""
 
 import base64
 import io
@@ -29,22 +29,20 @@ _MISSING: Final = 64
 def montage(images: Sequence[Picture | None], captions: Sequence[str], columns: int = 6) -> bytes:
     """The images as captioned square tiles, row by row, as a PNG of at most `MAX_BYTES`.
 
-    An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. Tiles shrink until the
-    PNG is small enough. Raises ValueError when there is no image or not one caption for each.
+    An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. Tiles shrink until
+    the PNG is small enough. Raises ValueError when there is no image or not one caption for each.
     """
     if not images or len(images) != len(captions):
-        raise ValueError(
-            f"a montage needs one caption per image, got {len(captions)} for {len(images)} images"
-        )
+        raise ValueError(f"a montage needs one caption per image, got {len(captions)} for {len(images)}")
     return _smallest_needed(
         _png(_sheet(images, captions, columns, tile)) for tile in range(_TILE, _SMALLEST_TILE, -16)
     )
 
 
 def figure_png(figure: "Figure") -> bytes:
-    """A matplotlib figure as a PNG of at most `MAX_BYTES`. Make it with `matplotlib.figure.Figure`, not with pyplot.
+    """A matplotlib figure as a PNG of at most `MAX_BYTES`.
 
-    pyplot keeps every figure in process-wide state; a `Figure` of its own is drawn by the Agg canvas and forgotten.
+    Make it with `matplotlib.figure.Figure`: pyplot keeps every figure in process-wide state.
     """
     return _smallest_needed(_drawn(figure, dpi) for dpi in _DOTS_PER_INCH)
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -35,16 +35,13 @@ MAX_RECOMPUTES: Final = 5
 
 CONTRACT_CHECK: Final = "follows_its_contract"
 
-Audited = Iterator[dg.AssetCheckResult | dg.MaterializeResult["Table"]]
-"""What an asset function returns: its checks, then its table."""
-
 
 @dataclass(frozen=True)
 class Table:
     """What an asset hands to the IO manager: rows, the bytes they point to, and what the audit said.
 
     `files` maps lake paths to content. `merges` names a commit that enters the data branch in the same transaction.
-    `tags` maps tag names to commits; an empty commit means the publication itself.
+    `tags` maps tag names to commits, an empty commit meaning the publication itself; None: a table that tags nothing.
     """
 
     rows: pl.DataFrame
@@ -52,7 +49,11 @@ class Table:
     files: Mapping[str, Content] = field(default_factory=dict)
     refused_by: tuple[str, ...] = ()
     merges: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = None
+
+
+Audited = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Table]]
+"""What an asset function returns: its checks, then its table."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ class TableAsset:
         """
         declared, given = {check.name for check in self.checks}, {check.check_name for check in checks}
         if declared != given:
-            raise ValueError(f"{self.name} declares the checks {sorted(declared)}, got {sorted(map(str, given))}")
+            raise ValueError(
+                f"{self.name} declares the checks {sorted(declared)}, got {sorted(map(str, given))}"
+            )
         rows, contract = self._audit_contract(rows)
         answers = [contract, *checks]
         yield from answers
@@ -162,7 +165,7 @@ class TableAsset:
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         )
         yield dg.MaterializeResult(
-            value=Table(rows, volatile, files or {}, refused_by, merges, tags or {}),
+            value=Table(rows, volatile, files or {}, refused_by, merges, tags),
             data_version=dg.DataVersion(digest(rows, volatile)),
             metadata={"rows": preview(rows), **(metadata or {})},
         )
@@ -272,7 +275,9 @@ class Tables(dg.IOManager):
             return snapshot.table(asset, keys[0])
         found = [snapshot.table(asset, key) for key in sorted(published.intersection(keys))]
         if not found:
-            raise FileNotFoundError(f"no partition of {asset} is published as of commit {snapshot.commit[:12]}")
+            raise FileNotFoundError(
+                f"no partition of {asset} is published as of commit {snapshot.commit[:12]}"
+            )
         return pl.concat(found)
 
     def handle_output(self, context: dg.OutputContext, obj: Table) -> None:
@@ -287,7 +292,8 @@ class Tables(dg.IOManager):
         if obj.refused_by:
             self._keep_refused(snapshot, asset, path, obj, metadata)
         commit = self._publish(context, snapshot, branch, path, obj, metadata)
-        self._tag_publications(branch, path)
+        if obj.tags is not None:
+            self._tag_publications(branch, path)
         context.add_output_metadata(
             {
                 "dagster/row_count": obj.rows.height,
@@ -347,19 +353,25 @@ class Tables(dg.IOManager):
         work = f"work-{context.asset_key.path[-1]}-{uuid.uuid4().hex[:8]}"
         message = f"{context.asset_key.path[-1]}: {obj.rows.height} rows"
         self.lake.create_branch(work, snapshot.commit)
-        if obj.merges:
-            self.lake.merge(obj.merges, work, f"bring {obj.merges[:12]}", metadata)
-        audited = self.lake.commit(work, {**obj.files, path: _parquet(obj.rows)}, message, metadata)
         try:
-            commit = self.lake.merge(audited, branch, message, metadata)
+            if obj.merges:
+                self.lake.merge(obj.merges, work, f"bring {obj.merges[:12]}", metadata)
+            audited = self.lake.commit(work, {**obj.files, path: _parquet(obj.rows)}, message, metadata)
+            return self.lake.merge(audited, branch, message, metadata)
         except MergeConflictError as conflict:
+            if conflict.branch == work:
+                raise dg.Failure(
+                    f"Commit {obj.merges[:12]} cannot enter {branch}: both changed {', '.join(conflict.paths)}.",
+                    allow_retries=False,
+                ) from conflict
             self._compute_again(context, branch, conflict.paths)
         finally:
             self.lake.delete_branch(work)
-        return commit
 
-    def _compute_again(self, context: dg.OutputContext, branch: str, paths: Iterable[str]) -> None:
-        context.log.warning(f"{', '.join(paths)} changed on {branch} meanwhile: computing again from its new head")
+    def _compute_again(self, context: dg.OutputContext, branch: str, paths: Iterable[str]) -> NoReturn:
+        context.log.warning(
+            f"{', '.join(paths)} changed on {branch} meanwhile: computing again from its new head"
+        )
         raise dg.RetryRequested(max_retries=MAX_RECOMPUTES)
 
     def _keep_refused(
@@ -391,7 +403,7 @@ class Tables(dg.IOManager):
             "data_version": digest(obj.rows, obj.volatile),
             "input_commit": snapshot.commit,
             "reads": json.dumps(sorted(snapshot.reads)),
-            "tags": json.dumps(dict(obj.tags)),
+            "tags": json.dumps(dict(obj.tags or {})),
             "::lakefs::Dagster::url[url:ui]": f"{self.deployment.dagster_url}/runs/{context.run_id}",
         }
 
@@ -486,4 +498,6 @@ def _column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
 
 def _rules(schema: type[dy.Schema]) -> str:
     keys = ", ".join(schema.primary_key())
-    return f"Types, required columns and ranges hold; one row per {keys}." if keys else "Types and ranges hold."
+    return (
+        f"Types, required columns and ranges hold; one row per {keys}." if keys else "Types and ranges hold."
+    )

@@ -3,16 +3,17 @@
 from typing import Final
 
 import dataframely as dy
+import polars as pl
 
 REASONS: Final = (
     "unreadable",
     "truncated",
     "too_large",
     "wrong_size",
-    "low_focus",
     "too_dark",
     "too_bright",
     "low_contrast",
+    "low_focus",
     "unknown_name",
 )
 """Why a frame is rejected. The first that applies, in this order."""
@@ -31,21 +32,29 @@ entropy in bits, shares of pixels below 16 and above 239."""
 
 
 def _statistics(of: str) -> dy.Struct:
-    columns = {name: dy.Float64() for name in STATISTICS}
-    return dy.Struct(columns, nullable=True, description=f"Statistics of the {of} image; null when there is none.")
+    columns: dict[str, dy.Column] = {name: dy.Float64() for name in STATISTICS}
+    return dy.Struct(
+        columns, nullable=True, description=f"Statistics of the {of} image; null when there is none."
+    )
 
 
 class RawFrames(dy.Schema):
     """One capture: what arrived, from where, when, and where its bytes are."""
 
-    capture_id = dy.String(primary_key=True, description="Hash of station, camera, part, time, file name, content.")
+    capture_id = dy.String(
+        primary_key=True, description="Hash of station, camera, part, time, file name, content."
+    )
     frame_id = dy.String(regex="^[0-9a-f]{64}$", description="sha256 of the file's bytes.")
     delivery = dy.String(description="The delivery it came with.")
     file_name = dy.String(description="As acquisition named it.")
     station = dy.String(nullable=True, description="From the file name.")
     camera = dy.String(nullable=True, description="From the file name.")
-    part = dy.String(description="From the file name; the file name itself when it does not match the pattern.")
-    group = dy.String(nullable=True, description="What belongs together (a scene, a module); from the file name.")
+    part = dy.String(
+        description="From the file name; the file name itself when it does not match the pattern."
+    )
+    group = dy.String(
+        nullable=True, description="What belongs together (a scene, a module); from the file name."
+    )
     attributes = dy.String(description="The file name's other named groups, as JSON with sorted keys.")
     path = dy.String(description="Where the bytes are in the lake.")
     size_bytes = dy.Int64(min=0)
@@ -78,9 +87,9 @@ class PreparedFrames(dy.Schema):
     prepared = _statistics("prepared")
 
     @dy.rule()
-    def rejected_has_a_reason(cls):  # noqa: ANN201, N805, D102
+    def rejected_has_a_reason(cls) -> pl.Expr:  # noqa: N805, D102
         return (cls.reason.col == "ok") == cls.accepted.col
 
     @dy.rule()
-    def accepted_has_a_picture(cls):  # noqa: ANN201, N805, D102
+    def accepted_has_a_picture(cls) -> pl.Expr:  # noqa: N805, D102
         return cls.path.col.is_not_null() == cls.accepted.col

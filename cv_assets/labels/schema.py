@@ -28,18 +28,24 @@ class Annotations(dy.Schema):
     tool = dy.String(nullable=True, description="Where it was made, e.g. label_studio.")
     project = dy.String(nullable=True, description="The tool's project.")
     annotation = dy.String(nullable=True, description="The tool's own key of it; else `annotator@image`.")
-    revision = dy.Int64(nullable=True, description="A later one supersedes. Without a number: its time, in µs.")
-    image = dy.String(nullable=True, description="How the export names the picture: frame id, path or file name.")
+    revision = dy.Int64(
+        nullable=True, description="A later one supersedes. Without a number: its time, in µs."
+    )
+    image = dy.String(
+        nullable=True, description="How the export names the picture: frame id, path or file name."
+    )
     objects = _objects()
     uncertain = dy.Bool(nullable=True, description="The annotator was not sure.")
     retracted = dy.Bool(nullable=True, description="The annotator took it back.")
     annotator = dy.String(nullable=True, description="Who said so.")
     annotated_at = dy.Datetime(nullable=True, time_zone="UTC", time_unit="us")
-    seconds = dy.Float64(nullable=True, allow_inf=True, allow_nan=True, description="How long it took.")
+    seconds = dy.Float64(nullable=True, description="How long it took.")
     guideline = dy.String(nullable=True, description="Version of the guideline it was made by.")
     benchmark = dy.String(nullable=True, description="`golden` or `challenge` when meant for the benchmark.")
     verified_by = dy.String(nullable=True, description="Who verified a benchmark frame.")
-    unread = dy.String(nullable=True, description="What the export held that could not be read, with its value.")
+    unread = dy.String(
+        nullable=True, description="What the export held that could not be read, with its value."
+    )
     evidence = dy.String(description="Where the export's own bytes are in the lake.")
     received_at = dy.Datetime(
         time_zone="UTC", time_unit="us", description="When it was taken in.", metadata={"volatile": True}

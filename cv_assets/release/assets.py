@@ -7,9 +7,9 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cv_assets.release.history import Conclusion, NotAllowedError, conclude, in_force, roll_back
+from cv_assets.release.history import Conclusion, NotAllowedError, conclude, release_in_force, roll_back
 from cv_assets.release.schema import Releases
-from cv_assets.spec.assets import in_force as spec_in_force
+from cv_assets.spec.assets import in_force
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
 from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
@@ -47,12 +47,12 @@ def releases(
     A released candidate's data and its row enter the data branch in one transaction, tagged with its version. A
     refused candidate never enters it and stays readable under its tag `refused-<candidate>`.
     """
-    policy = spec_in_force(project_spec, deployment).release
+    policy = in_force(project_spec, deployment).release
     history = tables.snapshot(context).table("releases", or_empty=Releases)
     conclusion = Conclusion(config.approver, config.approve, config.why, datetime.now(UTC))
     if bool(config.candidate) == bool(config.back_to):
         raise dg.Failure("Give exactly one of `candidate` and `back_to`.", allow_retries=False)
-    merges, tags, decision = "", {}, pl.DataFrame()
+    merges, tags, decision = "", dict[str, str](), pl.DataFrame()
     try:
         if config.back_to:
             rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=policy)
@@ -73,7 +73,9 @@ def releases(
             if rows.height > history.height:
                 merges = candidate.commit if released else ""
                 tags = (
-                    {concluded["version"]: ""} if released else {f"refused-{config.candidate}": candidate.commit}
+                    {concluded["version"]: ""}
+                    if released
+                    else {f"refused-{config.candidate}": candidate.commit}
                 )
     except NotAllowedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -95,19 +97,23 @@ def _candidate(tables: Tables, key: str) -> Snapshot:
     except RefNotFoundError:
         raise dg.Failure(f"There is no candidate {key!r}: was it trained?", allow_retries=False) from None
     if not candidate.has("release_decision", key):
-        raise dg.Failure(f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False)
+        raise dg.Failure(
+            f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False
+        )
     return candidate
 
 
 def _criteria_are_met(rows: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetCheckResult:
     newest = rows.row(-1, named=True)
     if newest["outcome"] != "released" or decision.is_empty():
-        return RELEASED_MET_EVERY_CRITERION.result(True, f"Not applicable: the newest row is {newest['outcome']}.")
+        return RELEASED_MET_EVERY_CRITERION.result(
+            True, f"Not applicable: the newest row is {newest['outcome']}."
+        )
     return RELEASED_MET_EVERY_CRITERION.no_rows(decision.filter(~pl.col("passed")))
 
 
 def _summary(rows: pl.DataFrame, decision: pl.DataFrame) -> dict[str, object]:
-    newest, now = rows.row(-1, named=True), in_force(rows)
+    newest, now = rows.row(-1, named=True), release_in_force(rows)
     summary: dict[str, object] = {
         "outcome": f"{newest['candidate']}: {newest['outcome']}",
         "why": newest["why"],

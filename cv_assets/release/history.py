@@ -30,7 +30,7 @@ class Conclusion:
     at: datetime
 
 
-def in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
+def release_in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
     """The row in force: the last one that is not a refusal. None before the first release."""
     concluded = releases.filter(pl.col("outcome") != "refused")
     return None if concluded.is_empty() else concluded.row(-1, named=True)
@@ -96,7 +96,9 @@ def reason_to_refuse(
     return None
 
 
-def roll_back(history: pl.DataFrame, *, version: str, conclusion: Conclusion, policy: Release) -> pl.DataFrame:
+def roll_back(
+    history: pl.DataFrame, *, version: str, conclusion: Conclusion, policy: Release
+) -> pl.DataFrame:
     """`history` and a row that puts `version` back in force.
 
     Raises NotAllowedError for a version that never was in force, the one that is, or a person who may not.

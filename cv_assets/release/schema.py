@@ -15,7 +15,9 @@ class Releases(dy.Schema):
     approver = dy.String(description="Who approved; `policy` when the spec says automatic.")
     concluded_at = dy.Datetime(time_zone="UTC", time_unit="us", metadata={"volatile": True})
     model = dy.String(description="The model in force with it.")
-    candidate_commit = dy.String(description="The candidate's last commit: checkpoint, evaluation and decision.")
+    candidate_commit = dy.String(
+        description="The candidate's last commit: checkpoint, evaluation and decision."
+    )
     lower = dy.Float64()
     upper = dy.Float64()
     spec_digest = dy.String()

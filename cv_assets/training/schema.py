@@ -9,9 +9,15 @@ class Checkpoint(dy.Schema):
     model = dy.String(primary_key=True)
     candidate = dy.String()
     architecture = dy.String()
-    weights = dy.String(description="Where the safetensors are in the lake: everything that inference needs.")
+    weights = dy.String(description="Where its head is in the lake, as safetensors.")
     weights_sha256 = dy.String(regex="^[0-9a-f]{64}$")
-    backbone_sha256 = dy.String(description="Hash of the pretrained weights it started from.")
+    backbone = dy.String(
+        description="Where its backbone is in the lake, as safetensors named by their hash. Head and backbone are "
+        "everything that inference needs."
+    )
+    backbone_sha256 = dy.String(
+        regex="^[0-9a-f]{64}$", description="Hash of the pretrained weights that the backbone started from."
+    )
     classes = dy.List(dy.String())
     preparation = dy.String(description="Digest of the pass that its frames went through.")
     recipe = dy.String(description="The spec's model section, as JSON.")
@@ -20,7 +26,8 @@ class Checkpoint(dy.Schema):
     groups = dy.Int64(min=1)
     curve = dy.List(
         dy.Struct({"epoch": dy.Int64(), "train_loss": dy.Float64(), "val_loss": dy.Float64(nullable=True)}),
-        description="Loss by epoch; for a logistic head by regularisation path or a single point.",
+        description="Loss by epoch. A logistic head has one point, its last iteration, with the loss of the validation "
+        "frames, or the out-of-fold loss where there are none.",
     )
     out_of_fold = dy.List(
         dy.Struct({"frame_id": dy.String(), "fold": dy.Int64(), "scores": dy.List(dy.Float64())}),

@@ -15,9 +15,7 @@ NOISE = np.random.default_rng(7)
 def test_a_montage_shows_grey_colour_and_missing_images_in_rows():
     grey = np.full((40, 60), 200, dtype=np.uint8)
     colour = np.zeros((300, 100, 3), dtype=np.uint8)
-    png = montage(
-        [grey, colour, None], ["part 1", "a caption that is far too long for one tile", ""], columns=2
-    )
+    png = montage([grey, colour, None], ["part 1", "a caption that is too long for its tile", ""], columns=2)
     with Image.open(io.BytesIO(png)) as sheet:
         assert sheet.size == (2 * 132 + 4, 2 * 146 + 4)
         assert sheet.getpixel((68, 68)) == (200, 200, 200)

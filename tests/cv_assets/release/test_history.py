@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cv_assets.release.history import Conclusion, NotAllowedError, conclude, in_force, next_version, roll_back
+from cv_assets.release.history import (
+    Conclusion,
+    NotAllowedError,
+    conclude,
+    next_version,
+    release_in_force,
+    roll_back,
+)
 from cv_assets.release.schema import Releases
 from cv_assets.spec.schema import Release
 
@@ -114,12 +121,12 @@ def test_a_candidate_is_concluded_once():
 def test_a_refusal_changes_nothing_that_is_in_force():
     first = end(EMPTY)
     refused = end(first, request("c2", "v1.0.0"), decision(False))
-    assert in_force(refused)["version"] == "v1.0.0"
+    assert release_in_force(refused)["version"] == "v1.0.0"
 
 
 def test_nothing_is_in_force_before_the_first_release():
-    assert in_force(EMPTY) is None
-    assert in_force(end(EMPTY, judged=decision(False))) is None
+    assert release_in_force(EMPTY) is None
+    assert release_in_force(end(EMPTY, judged=decision(False))) is None
 
 
 def two_releases() -> pl.DataFrame:
@@ -128,7 +135,7 @@ def two_releases() -> pl.DataFrame:
 
 def test_a_rollback_puts_the_earlier_model_and_band_back_in_force():
     history = roll_back(two_releases(), version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON)
-    now = in_force(history)
+    now = release_in_force(history)
     assert (now["outcome"], now["version"], now["candidate"]) == ("rolled_back", "v1.0.0", "c1")
     assert now["candidate_commit"] == "commit-of-c1"
 
@@ -156,7 +163,7 @@ def test_a_rollback_goes_only_to_a_version_that_was_in_force_by_someone_who_may(
 def test_history_only_grows_and_versions_never_repeat(acts):
     history = EMPTY
     for number, act in enumerate(acts):
-        now = in_force(history)
+        now = release_in_force(history)
         before = history
         if act == "back":
             versions = history.filter(pl.col("outcome") == "released")["version"].to_list()

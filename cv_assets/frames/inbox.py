@@ -1,0 +1,344 @@
+"""The watched inbox on disk: what lies in it, the manifests of deliveries, and where files go afterwards.
+
+    <inbox>/                    where acquisition writes
+    <inbox>/../taken/<key>/     files that the lake holds
+    <state>/<key>.json          manifests of deliveries that are under way
+    <state>/received/<key>.json manifests of finished deliveries, with what became of each file
+    <memory>                    what one look leaves for the next; may be deleted
+
+The inbox must lie on one file system whose inode numbers are stable, together with `taken`.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from cv_assets.frames import closing, deliveries
+from cv_assets.frames.deliveries import Identity, Known, Manifest, Memory, Receipt, Sight, Waiting
+from cv_assets.spec.schema import Acquisition
+
+Receipts = Mapping[str, Receipt]
+"""What became of each claimed file of a delivery, by name."""
+
+_CHUNK_BYTES: Final = 1 << 20
+_WATCHED: Final = 1000
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the lake knows of a delivery: the receipts of its raw frames, and whether all that follows is there too."""
+
+    receipts: Receipts
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found and did."""
+
+    under_way: tuple[Manifest, ...]
+    closed: tuple[Manifest, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    unsettled: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    put_away: int = 0
+    closed_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """One inbox and where its deliveries are written down."""
+
+    folder: Path
+    state: Path
+    memory: Path
+
+    @property
+    def taken(self) -> Path:
+        """Where files go that the lake holds."""
+        return self.folder.parent / "taken"
+
+    def under_way(self) -> list[Manifest]:
+        """The deliveries that are closed and not finished, by key."""
+        return [_manifest(_read_json(file)) for file in sorted(self.state.glob("*.json"))]
+
+    def manifest(self, key: str) -> Manifest:
+        """The manifest of one delivery, finished or not. Raises FileNotFoundError."""
+        for file in self._manifest_files(key):
+            if file.is_file():
+                return _manifest(_read_json(file))
+        raise FileNotFoundError(
+            f"there is no manifest of delivery {key}: expected {self._manifest_files(key)[0]}"
+        )
+
+    def copy(self, manifest: Manifest, name: str, target: Path) -> tuple[str, int] | None:
+        """Copy a claimed file to `target`; its sha256 and its time of modification in nanoseconds.
+
+        None when it is gone, or no longer is what the delivery claims. Raises FileNotFoundError when the inbox itself
+        is not there: then nothing can be said of its files.
+        """
+        claimed = manifest.files[name]
+        for folder, is_claimed in (
+            (self.folder, lambda found: found == claimed),
+            # Putting a file away renames it.
+            (self.taken / manifest.key, lambda found: found.file == claimed.file),
+        ):
+            sha256 = _copy(folder / name, target, is_claimed)
+            if sha256 is not None:
+                return sha256, claimed.modified_ns
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"the inbox {self.folder} is not there")
+        return None
+
+    def look(
+        self, acquisition: Acquisition, published: Callable[[str], Published | None], now: float
+    ) -> Look:
+        """Look once: recognise what the lake holds and put it away, close deliveries and write them down.
+
+        `published` says what the lake knows of a delivery. Raises FileNotFoundError when the inbox is not there. Only
+        one look may run at a time.
+        """
+        names, ignored = self._list()
+        under_way = self.under_way()
+        known = {one.key: found for one in under_way if (found := published(one.key))}
+        receipts = {key: found.receipts for key, found in known.items()}
+        memory = deliveries.account(self._load() or self._rebuilt(), under_way, receipts)
+        memory, put_away = self._see(memory, names, acquisition, now)
+        claims = [one for one in under_way if one.key not in known]
+        waiting = deliveries.waiting(memory, claims, acquisition)
+        closed = closing.close(waiting, memory.closed_groups, acquisition, now, self._is_used)
+        for manifest in closed:
+            _write_json(self.state / f"{manifest.key}.json", asdict(manifest))
+        memory = replace(memory, closed_groups=closing.note_groups(memory.closed_groups, closed))
+        self._save(memory)
+        # Only now: until it is in the memory, what became of the files is known from the manifest alone.
+        for manifest in under_way:
+            if manifest.key in known and known[manifest.key].finished:
+                self._finish(manifest, receipts[manifest.key])
+        taken = {name for manifest in closed for name in manifest.files}
+        return Look(
+            under_way=(
+                *(one for one in under_way if one.key not in known or not known[one.key].finished),
+                *closed,
+            ),
+            closed=tuple(closed),
+            waiting=tuple(one for one in waiting if one.name not in taken),
+            unsettled=sum(sight.looks < acquisition.settle_ticks for sight in memory.sights.values()),
+            ignored=ignored,
+            put_away=put_away,
+            closed_groups=memory.closed_groups,
+        )
+
+    def _list(self) -> tuple[list[str], Mapping[str, int]]:
+        names, ignored = [], Counter[str]()
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    ignored["link"] += 1
+                elif not entry.is_file(follow_symlinks=False):
+                    ignored["folder" if entry.is_dir(follow_symlinks=False) else "special file"] += 1
+                elif deliveries.is_takeable(entry.name):
+                    names.append(entry.name)
+        return names, ignored
+
+    def _see(
+        self, memory: Memory, names: list[str], acquisition: Acquisition, now: float
+    ) -> tuple[Memory, int]:
+        looked_at = deliveries.window(names, memory.last_name, acquisition.files_per_tick)
+        seen = {name: identity for name in looked_at if (identity := _identity(self.folder / name))}
+        memory = deliveries.remember(memory, names, looked_at, seen, self._sha256, now)
+        if acquisition.after == "keep":
+            return memory, 0
+        # Saved first: a crash while files move must find them known.
+        self._save(memory)
+        return self._put_away(self._bring_back(memory), seen)
+
+    def _put_away(self, memory: Memory, seen: Mapping[str, Identity]) -> tuple[Memory, int]:
+        known, watched, moved = dict(memory.known), dict(memory.watched), 0
+        for name, identity in seen.items():
+            one = known.get(name)
+            if one is None or one.identity != identity:
+                continue
+            target = self._move(name, one)
+            if target is None:
+                continue
+            moved += 1
+            del known[name]
+            if not one.whole:
+                watched[target.relative_to(self.taken).as_posix()] = identity
+        newest = dict(list(watched.items())[-_WATCHED:])
+        return replace(memory, known=known, watched=newest), moved
+
+    def _move(self, name: str, known: Known) -> Path | None:
+        folder = self.taken / known.delivery
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / name
+        if target.exists():
+            target = folder / f"{known.sha256[:12]}-{name}"
+        try:
+            (self.folder / name).rename(target)
+        except FileNotFoundError:
+            return None
+        found = _identity(target)
+        if found and found.file == known.identity.file:
+            return target
+        # It was rewritten between the look and the move: it is new.
+        _return_file(target, self.folder / name)
+        return None
+
+    def _bring_back(self, memory: Memory) -> Memory:
+        """A file that ended too early and was written to after it was put away is new."""
+        watched = {}
+        for path, identity in memory.watched.items():
+            found = _identity(self.taken / path)
+            if found and (
+                found.file == identity.file
+                or not _return_file(self.taken / path, self.folder / Path(path).name)
+            ):
+                watched[path] = identity
+        return replace(memory, watched=watched)
+
+    def _sha256(self, name: str) -> str | None:
+        return _copy(self.folder / name, None, _anything)
+
+    def _manifest_files(self, key: str) -> tuple[Path, Path]:
+        return self.state / f"{key}.json", self.state / "received" / f"{key}.json"
+
+    def _is_used(self, key: str) -> bool:
+        return any(file.exists() for file in self._manifest_files(key))
+
+    def _finish(self, manifest: Manifest, receipts: Receipts) -> None:
+        became = {name: asdict(receipt) for name, receipt in receipts.items()}
+        under_way, received = self._manifest_files(manifest.key)
+        _write_json(received, {**asdict(manifest), "receipts": became})
+        under_way.unlink()
+
+    def _load(self) -> Memory | None:
+        try:
+            return _memory(_read_json(self.memory))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _save(self, memory: Memory) -> None:
+        _write_json(self.memory, _memory_values(memory))
+
+    def _rebuilt(self) -> Memory:
+        """What every finished delivery says about files that may still lie in the inbox."""
+        stated = [_read_json(file) for file in sorted((self.state / "received").glob("*.json"))]
+        stated.sort(key=lambda values: values["closed_at"])
+        manifests = [_manifest(values) for values in stated]
+        receipts = {values["key"]: read_receipts(values["receipts"]) for values in stated}
+        groups = closing.note_groups({}, [*manifests, *self.under_way()])
+        return deliveries.account(Memory(closed_groups=groups), manifests, receipts)
+
+
+def read_receipts(values: Mapping[str, Any]) -> dict[str, Receipt]:
+    """Receipts from their JSON values."""
+    return {name: Receipt(**receipt) for name, receipt in values.items()}
+
+
+def _identity(file: Path) -> Identity | None:
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return None
+    return _stated(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _stated(found: os.stat_result) -> Identity:
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _copy(source: Path, target: Path | None, is_claimed: Callable[[Identity], bool]) -> str | None:
+    """The file's sha256 when it is, before and after it was read, what was claimed; copied to `target`, if any."""
+    try:
+        stream = open(source, "rb", opener=_open_file)  # noqa: SIM115  (Path.open takes no opener)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except OSError:
+        # Everything else is a fault of the machine, not of the file.
+        if source.is_symlink():
+            return None
+        raise
+    with stream, Path(target or os.devnull).open("wb") as copied:
+        before = os.fstat(stream.fileno())
+        if not stat.S_ISREG(before.st_mode) or not is_claimed(_stated(before)):
+            return None
+        hasher = hashlib.sha256()
+        while chunk := stream.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+            copied.write(chunk)
+        return hasher.hexdigest() if _stated(os.fstat(stream.fileno())) == _stated(before) else None
+
+
+def _open_file(path: str, flags: int) -> int:
+    # A link that replaced a file is not followed, and a pipe is not waited for.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def _anything(_: Identity) -> bool:
+    return True
+
+
+def _return_file(source: Path, target: Path) -> bool:
+    """Rename without ever replacing: a file that came meanwhile under the name keeps it."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    source.unlink()
+    return True
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
+
+
+def _write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """All of the file or nothing, also when the machine stops."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".unfinished")
+    with unfinished.open("w", encoding="utf-8") as stream:
+        json.dump(values, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(file)
+
+
+def _manifest(values: Mapping[str, Any]) -> Manifest:
+    files = {name: Identity(**identity) for name, identity in values["files"].items()}
+    stated = {name: values[name] for name in ("key", "station", "group", "closed_by", "closed_at")}
+    return Manifest(**stated, files=files)
+
+
+def _memory_values(memory: Memory) -> dict[str, Any]:
+    return {
+        **vars(memory),
+        "sights": {name: [_row(one.identity), one.looks, one.since] for name, one in memory.sights.items()},
+        "known": {name: {**vars(one), "identity": _row(one.identity)} for name, one in memory.known.items()},
+        "watched": {path: _row(identity) for path, identity in memory.watched.items()},
+    }
+
+
+def _memory(values: dict[str, Any]) -> Memory:
+    sights = {
+        name: Sight(Identity(*row), looks, since) for name, (row, looks, since) in values["sights"].items()
+    }
+    known = {
+        name: Known(**{**one, "identity": Identity(*one["identity"])})
+        for name, one in values["known"].items()
+    }
+    watched = {path: Identity(*row) for path, row in values["watched"].items()}
+    groups = {station: tuple(names) for station, names in values["closed_groups"].items()}
+    accounted = tuple(values["accounted"])
+    return Memory(values["last_name"], values["rotations"], sights, known, groups, watched, accounted)
+
+
+def _row(identity: Identity) -> list[int]:
+    return list(vars(identity).values())

@@ -1,0 +1,156 @@
+"""The watched folder of label exports: what has settled there, what is new, what has been taken.
+
+What an export is called follows from its name and content, so the same bytes are one export however often they come.
+"""
+
+import hashlib
+import re
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final, Literal
+
+from cv_assets.labels.exports import SUFFIXES
+
+TAKEN: Final = "taken"
+"""The folder beside new exports that published ones move to."""
+
+Identity = tuple[int, ...]
+"""Size, times of last write and change, and file number: what differs when a file is written again."""
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """One file as it was at a look. `sha256` is of its content, empty while it has not settled."""
+
+    name: str
+    identity: Identity
+    sha256: str = ""
+
+    @property
+    def key(self) -> str:
+        """The partition key of this content under this name."""
+        return export_key(self.name, self.sha256)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The newest run for an export."""
+
+    run_id: str
+    state: Literal["in progress", "failed", "finished"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a look leads to: exports to take now, published ones to put away, and why others wait."""
+
+    take: tuple[ExportFile, ...]
+    put_away: tuple[ExportFile, ...]
+    waiting: tuple[str, ...]
+
+
+def export_key(name: str, sha256: str) -> str:
+    """A readable partition key: the file's stem in `[A-Za-z0-9_-]`, then 8 hex digits of its content."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", PurePath(name).stem).strip("-")[:80]
+    return f"{stem or 'export'}-{sha256[:8]}"
+
+
+def look(folder: Path, before: Sequence[ExportFile]) -> list[ExportFile]:
+    """The exports in `folder` now, sorted by name. One that is as it was `before` has settled and is read."""
+    known = {file.name: file for file in before}
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (now := identity(path)):
+            earlier = known.get(path.name)
+            settled = earlier is not None and earlier.identity == now
+            sha256 = (earlier.sha256 or _sha256(path, now)) if earlier and settled else ""
+            found.append(ExportFile(path.name, now, sha256))
+    return found
+
+
+def identity(path: Path) -> Identity | None:
+    """What tells this file from a later one of its name; None when it is gone or no regular file."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def plan(
+    files: Sequence[ExportFile], published: Collection[str], attempts: Mapping[str, Attempt], at_most: int
+) -> Plan:
+    """What to do about the files of a look.
+
+    `published` are the sha256 of all content in the lake; `attempts` the newest run of each export by key. An export
+    whose run failed is not tried again by itself: it would fail again, and a person has to look.
+    """
+    take: dict[str, ExportFile] = {}
+    put_away, waiting = [], []
+    for file in files:
+        if not file.sha256:
+            waiting.append(f"{file.name} may still be written, or cannot be read")
+        elif file.sha256 in published:
+            put_away.append(file)
+        elif file.sha256 in take:
+            waiting.append(f"{file.name} is the same as {take[file.sha256].name}")
+        elif attempt := attempts.get(file.key):
+            waiting.append(_after(file, attempt))
+        elif len(take) == at_most:
+            waiting.append(f"{file.name} is for the next look")
+        else:
+            take[file.sha256] = file
+    return Plan(tuple(take.values()), tuple(put_away), tuple(waiting))
+
+
+def put_away(folder: Path, file: ExportFile) -> bool:
+    """Move a published file to `taken/`, unless it was written again since it was read; whether it moved."""
+    source, target = folder / file.name, folder / TAKEN / f"{file.key}{PurePath(file.name).suffix.lower()}"
+    if identity(source) != file.identity:
+        return False
+    target.parent.mkdir(exist_ok=True)
+    source.replace(target)
+    if _sha256_of(target.read_bytes()) == file.sha256:
+        return True
+    # It was written between the last look and the move: it is another export, and goes back.
+    target.replace(source)
+    return False
+
+
+def find_export(folder: Path, key: str) -> tuple[str, bytes] | None:
+    """Name and content of the file whose partition key is `key`; None when there is none any more."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in SUFFIXES and export_key(path.name, "") == key[:-8] and identity(path):
+            content = path.read_bytes()
+            if export_key(path.name, _sha256_of(content)) == key:
+                return path.name, content
+    return None
+
+
+def _after(file: ExportFile, attempt: Attempt) -> str:
+    match attempt.state:
+        case "in progress":
+            return f"{file.name} is being taken by run {attempt.run_id}"
+        case "failed":
+            return (
+                f"{file.name} was not taken: run {attempt.run_id} failed and says why. Correct the file, or "
+                "execute the run again"
+            )
+        case "finished":
+            return f"{file.name} was taken by run {attempt.run_id}, but is not in the lake: execute the run again"
+
+
+def _sha256(path: Path, expected: Identity) -> str:
+    try:
+        digest = _sha256_of(path.read_bytes())
+    except (FileNotFoundError, PermissionError):
+        return ""
+    return digest if identity(path) == expected else ""
+
+
+def _sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

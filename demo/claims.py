@@ -1,0 +1,267 @@
+"""What the story claims, checked on what the lake holds against what the plant knows."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from cv_assets.frames.schema import REASONS
+from cv_assets.spec.schema import Criterion, Spec
+from demo.modules import Cell
+
+KPIS = {
+    "escape": "escape_rate",
+    "overkill": "overkill",
+    "precision": "fail_precision",
+    "review": "review_share",
+}
+"""The story's figures and the names under which the product reports them."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about the story, whether it holds, and what was seen."""
+
+    words: str
+    holds: bool
+    seen: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that there is at the end: what the plant knows, and the product's tables.
+
+    `truth` maps a delivered file's name to its cell; `golden` holds the numbers of the golden modules. `weights` are
+    the released model's bytes and `tags` the lake's tags, each with the releases table as of that tag.
+    """
+
+    spec: Spec
+    truth: Mapping[str, Cell]
+    golden: frozenset[int]
+    raw: pl.DataFrame
+    prepared: pl.DataFrame
+    labels: pl.DataFrame
+    benchmark: pl.DataFrame
+    split: pl.DataFrame
+    report: pl.DataFrame
+    decision: pl.DataFrame
+    checkpoint: pl.DataFrame
+    weights: bytes
+    releases: pl.DataFrame
+    tags: Mapping[str, pl.DataFrame]
+    requests: pl.DataFrame
+
+
+def claims(outcome: Outcome) -> list[Claim]:
+    """Everything that season 1 claims."""
+    return [
+        _every_frame_arrived(outcome),
+        _bytes_are_unchanged(outcome),
+        _every_frame_is_decided(outcome),
+        _training_frames_are_labelled(outcome),
+        _benchmark_is_the_truth(outcome),
+        _no_judge_trains(outcome),
+        _every_criterion_has_evidence(outcome),
+        _every_criterion_is_met(outcome),
+        _escapes_are_bounded(outcome),
+        _one_release(outcome),
+        _release_can_be_loaded(outcome),
+    ]
+
+
+def season_kpis(report: pl.DataFrame, model: str) -> dict[str, float | None]:
+    """The released model's figures on the golden frames, as shares in [0, 1]; None where a share has no frames.
+
+    The labels of golden frames are the plant's truth (a claim checks that), so these are figures by the truth.
+    """
+    rows = report.filter(
+        (pl.col("model") == model) & (pl.col("set") == "golden") & (pl.col("slice") == "all")
+    )
+    values = dict(zip(rows["metric"], rows["value"], strict=True))
+    if missing := set(KPIS.values()) - set(values):
+        raise ValueError(f"the evaluation report of {model} lacks {sorted(missing)} on the golden frames")
+    return {name: values[metric] for name, metric in KPIS.items()}
+
+
+def story(outcome: Outcome, *, seed: int, seconds: float) -> dict[str, Any]:
+    """The story as numbers, for `story.json`."""
+    released = outcome.releases.filter(pl.col("outcome") == "released")
+    kpis = {} if released.is_empty() else {"season1": season_kpis(outcome.report, released["model"][0])}
+    return {
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "frames": outcome.raw.height,
+        "rejected": outcome.prepared.filter(~pl.col("accepted")).height,
+        "releases": released.select("version", "candidate", "trigger").to_dicts(),
+        "retrainings": outcome.requests.filter(pl.col("reason") != "first_release").height,
+        "alarms": [],
+        "kpi": kpis,
+    }
+
+
+def _every_frame_arrived(outcome: Outcome) -> Claim:
+    delivered, taken = sorted(outcome.truth), sorted(outcome.raw["file_name"])
+    return Claim(
+        "every delivered frame has exactly one raw row",
+        delivered == taken,
+        f"{len(delivered)} delivered, {len(taken)} rows, {len(set(delivered) ^ set(taken))} differ",
+    )
+
+
+def _bytes_are_unchanged(outcome: Outcome) -> Claim:
+    pairs = zip(outcome.raw["file_name"], outcome.raw["frame_id"], strict=True)
+    changed = [
+        name for name, frame_id in pairs if name in outcome.truth and outcome.truth[name].frame_id != frame_id
+    ]
+    return Claim("no frame's bytes changed on the way", not changed, _few(changed, "changed"))
+
+
+def _every_frame_is_decided(outcome: Outcome) -> Claim:
+    undecided = outcome.raw.join(outcome.prepared, on="capture_id", how="anti").height
+    rejected = outcome.prepared.filter(~pl.col("accepted"))
+    silent = rejected.filter(~pl.col("reason").is_in(REASONS)).height
+    return Claim(
+        "every frame is accepted, or rejected with a reason",
+        outcome.prepared.height == outcome.raw.height and not undecided and not silent,
+        f"{outcome.prepared.height - rejected.height} accepted, {rejected.height} rejected "
+        f"({_counts(rejected['reason'])}), {undecided} undecided, {silent} without a reason",
+    )
+
+
+def _training_frames_are_labelled(outcome: Outcome) -> Claim:
+    wanted = {cell.frame_id for cell in outcome.truth.values() if cell.module not in outcome.golden}
+    unlabelled = wanted - set(outcome.labels["frame_id"])
+    return Claim(
+        "every frame that was voted on has a row in the label table",
+        not unlabelled,
+        f"{len(wanted)} voted on, {len(unlabelled)} missing; {_counts(outcome.labels['resolution'])}",
+    )
+
+
+def _benchmark_is_the_truth(outcome: Outcome) -> Claim:
+    names = {False: outcome.spec.pass_class, True: _defect(outcome.spec)}
+    truth = {
+        cell.frame_id: names[cell.defective]
+        for cell in outcome.truth.values()
+        if cell.module in outcome.golden
+    }
+    said = dict(zip(outcome.benchmark["frame_id"], outcome.benchmark["label"], strict=True))
+    wrong = {key for key in truth.keys() | said.keys() if truth.get(key) != said.get(key)}
+    return Claim(
+        "the benchmark holds every golden frame with the label that the plant knows",
+        not wrong,
+        f"{len(truth)} golden frames, {len(wrong)} missing, surplus or wrong",
+    )
+
+
+def _no_judge_trains(outcome: Outcome) -> Claim:
+    modules = {cell.frame_id: cell.module for cell in outcome.truth.values()}
+    train = outcome.split.filter(pl.col("role") == "train")
+    leaked = sorted({modules[key] for key in train["frame_id"]} & outcome.golden)
+    return Claim(
+        "no frame of a golden module trains",
+        not leaked and not train.is_empty(),
+        f"{train.height} training frames of {len({modules[key] for key in train['frame_id']})} modules; "
+        f"golden modules {_list(outcome.golden)}; {_few([f'm{number:02d}' for number in leaked], 'in both')}",
+    )
+
+
+def _every_criterion_has_evidence(outcome: Outcome) -> Claim:
+    asked = outcome.spec.evaluation.acceptance
+    judged = {row["number"]: row for row in outcome.decision.iter_rows(named=True)}
+    missing = [
+        number
+        for number, criterion in enumerate(asked, start=1)
+        if not _evidence(criterion, judged.get(number))
+    ]
+    return Claim(
+        "every acceptance criterion of the spec was judged on enough frames",
+        not missing and len(judged) == len(asked),
+        f"{len(asked)} criteria, {_few([f'number {number}' for number in missing], 'without evidence')}",
+    )
+
+
+def _evidence(criterion: Criterion, row: Mapping[str, Any] | None) -> bool:
+    return (
+        row is not None
+        and (row["metric"], row["set"], row["slice"]) == (criterion.metric, criterion.set, criterion.slice)
+        and row["measured"] is not None
+        and row["samples"] >= criterion.min_samples
+    )
+
+
+def _every_criterion_is_met(outcome: Outcome) -> Claim:
+    missed = outcome.decision.filter(~pl.col("passed"))
+    return Claim(
+        "the released model met every criterion",
+        missed.is_empty() and not outcome.decision.is_empty(),
+        f"{outcome.decision.height - missed.height} of {outcome.decision.height} met; "
+        f"{_few(list(missed['why']), 'missed')}",
+    )
+
+
+def _escapes_are_bounded(outcome: Outcome) -> Claim:
+    bounds = [
+        one.at_most
+        for one in outcome.spec.evaluation.acceptance
+        if one.metric == "escape_rate"
+        and one.set == "golden"
+        and one.slice == "all"
+        and one.at_most is not None
+    ]
+    kpis = [season_kpis(outcome.report, model) for model in outcome.decision["model"].unique()]
+    escapes = [one["escape"] for one in kpis]
+    return Claim(
+        "escapes on the golden modules are within the spec's bound",
+        bool(bounds) and bool(escapes) and all(one is not None and one <= min(bounds) for one in escapes),
+        f"{', '.join(map(_share, escapes))}; at most {', '.join(map(_share, bounds))}",
+    )
+
+
+def _one_release(outcome: Outcome) -> Claim:
+    released = outcome.releases.filter(pl.col("outcome") == "released")
+    versions = list(released["version"])
+    tagged = [
+        version
+        for version in versions
+        if version in outcome.tags and version in outcome.tags[version]["version"].to_list()
+    ]
+    return Claim(
+        "there is one release, v1.0.0, and the lake's tag of that name holds it",
+        versions == ["v1.0.0"] and tagged == versions,
+        f"released {_list(versions)}; tags {_list(outcome.tags)}",
+    )
+
+
+def _release_can_be_loaded(outcome: Outcome) -> Claim:
+    expected = outcome.checkpoint["weights_sha256"].to_list()
+    found = hashlib.sha256(outcome.weights).hexdigest()
+    return Claim(
+        "the released weights can be read at the tag and are those that were evaluated",
+        expected == [found],
+        f"{len(outcome.weights) / 1024:.0f} KiB, sha256 {found[:12]}",
+    )
+
+
+def _defect(spec: Spec) -> str:
+    return next(name for name in spec.class_names if name != spec.pass_class)
+
+
+def _share(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _counts(values: pl.Series) -> str:
+    counted = values.value_counts(sort=True)
+    return ", ".join(f"{name} {count}" for name, count in counted.iter_rows()) or "none"
+
+
+def _few(names: Sequence[str], what: str) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"none {what}" if not names else f"{what}: {', '.join(names[:3])}{more}"
+
+
+def _list(values: Any) -> str:
+    return ", ".join(str(value) for value in sorted(values)) or "none"

@@ -1,0 +1,88 @@
+"""Watch the folder of label exports: each settled file that the lake does not hold yet is taken once."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import Final
+
+import dagster as dg
+
+from cv_assets.labels.arrivals import Attempt, ExportFile, look, plan, put_away
+from cv_assets.spec.assets import in_force
+from resources.deployments import Deployment
+from resources.partitions import exports
+from resources.tables import Tables
+
+AT_MOST: Final = 20
+"""How many exports one look requests: each is a run of its own, and all of them write the label table."""
+
+
+@dg.sensor(
+    job_name="take_labels",
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Takes each new label export (*.json, *.csv, *.parquet) once it is no longer being written; published "
+    "ones move to `taken/`. An export whose run failed waits for a person.",
+)
+def new_exports(
+    context: dg.SensorEvaluationContext,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> dg.SensorResult:
+    """Look at the folder, ask what is to be done, put published exports away and request a run for each new one."""
+    head = tables.head()
+    if not head.has("project_spec"):
+        return dg.SensorResult(skip_reason="No spec is published yet.")
+    try:
+        labels = in_force(head.table("project_spec"), deployment).labels
+    except dg.Failure as failure:
+        return dg.SensorResult(skip_reason=str(failure.description))
+    folder = deployment.data_dir / labels.exports
+    files = look(folder, _remembered(context.cursor))
+    published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
+    plans = plan(files, published, _attempts(context.instance, files), AT_MOST)
+    moved = [file for file in plans.put_away if put_away(folder, file)]
+    _log(context, moved, plans.waiting)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=f"export-{one.key}", partition_key=one.key) for one in plans.take
+        ],
+        dynamic_partitions_requests=[exports.build_add_request([one.key for one in plans.take])]
+        if plans.take
+        else [],
+        skip_reason=None if plans.take else _why_nothing(folder, plans.waiting),
+        cursor=_memory(file for file in files if file not in moved),
+    )
+
+
+def _attempts(instance: dg.DagsterInstance, files: Iterable[ExportFile]) -> dict[str, Attempt]:
+    """The newest run of each export, as run records know it: in flight or ended."""
+    attempts = {}
+    for key in {file.key for file in files if file.sha256}:
+        filters = dg.RunsFilter(job_name="take_labels", tags={"dagster/partition": key})
+        for record in instance.get_run_records(filters, limit=1):
+            run = record.dagster_run
+            state = "finished" if run.is_success else "failed" if run.is_finished else "in progress"
+            attempts[key] = Attempt(run.run_id, state)
+    return attempts
+
+
+def _log(context: dg.SensorEvaluationContext, moved: Iterable[ExportFile], waiting: Iterable[str]) -> None:
+    for file in moved:
+        context.log.info(f"{file.name} is published and was put away")
+    for why in waiting:
+        context.log.info(why)
+
+
+def _why_nothing(folder: Path, waiting: tuple[str, ...]) -> str:
+    return "; ".join(waiting) or f"No new label export in {folder.name}/."
+
+
+def _memory(files: Iterable[ExportFile]) -> str:
+    return json.dumps([[file.name, file.identity, file.sha256] for file in files])
+
+
+def _remembered(cursor: str | None) -> list[ExportFile]:
+    return [
+        ExportFile(name, tuple(identity), sha256) for name, identity, sha256 in json.loads(cursor or "[]")
+    ]

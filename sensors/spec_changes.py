@@ -1,0 +1,46 @@
+"""Publish the spec when its file changed."""
+
+import dagster as dg
+
+from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec
+from cv_assets.spec.schema import ProjectSpec
+from resources.deployments import Deployment
+from resources.tables import Tables, table_path
+
+
+@dg.sensor(
+    job_name="publish_spec",
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Publishes the spec when its file differs from the table project_spec. A file with mistakes "
+    "changes nothing: the tick lists them, each with its line.",
+)
+def spec_changes(
+    context: dg.SensorEvaluationContext,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> dg.RunRequest | dg.SkipReason:
+    """Compare the file with what is published at the head of the data branch."""
+    try:
+        spec = load_spec(deployment.spec_file)
+    except SpecError as error:
+        return dg.SkipReason(str(error))
+    head = tables.head()
+    changed = changed_sections(spec, head.table("project_spec", or_empty=ProjectSpec))
+    if not changed:
+        return dg.SkipReason(f"Version {digest(spec)} of {deployment.spec_file.name} is in force.")
+    # The commit is part of the key: a spec that comes back after another one is published again.
+    publication = next(tables.lake.log(head.commit, table_path("project_spec")), None)
+    run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
+    if earlier := context.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1):
+        return dg.SkipReason(_earlier(earlier[0], digest(spec)))
+    return dg.RunRequest(run_key=run_key, tags={"spec": digest(spec), "changed": ", ".join(changed)})
+
+
+def _earlier(run: dg.DagsterRun, version: str) -> str:
+    if run.is_finished:
+        return (
+            f"Run {run.run_id} did not publish version {version} ({run.status.value.lower()}): read why in its checks, "
+            "then change the file, or materialize project_spec."
+        )
+    return f"Run {run.run_id} is publishing version {version}."

@@ -1,0 +1,61 @@
+"""What wired tests share: one deployment, its lake and an instance, all in the test's own folder."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from cv_assets.spec.load import load_spec
+from cv_assets.spec.schema import Spec
+from resources.deployments import ROOT, Deployment
+from resources.git_lake import GitLake
+from resources.tables import Tables
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    """A deployment in `tmp_path`; its spec file is a copy of the demo's, free to be edited."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    spec_file = tmp_path / "spec.yaml"
+    shutil.copyfile(ROOT / "specs" / "solar_cells.yaml", spec_file)
+    return Deployment(spec_file, data_dir, "main", "http://127.0.0.1:3000")
+
+
+@pytest.fixture
+def spec(deployment: Deployment) -> Spec:
+    """The deployment's spec."""
+    return load_spec(deployment.spec_file)
+
+
+@pytest.fixture
+def tables(deployment: Deployment) -> Tables:
+    """The IO manager over a fresh embedded lake."""
+    return Tables(GitLake(deployment.data_dir / "lake"), deployment)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance that keeps everything in memory and knows no partition yet."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def materialize(tables: Tables, deployment: Deployment, instance: dg.DagsterInstance) -> Materialize:
+    """`materialize(assets, partition_key=…, run_config=…, selection=…)`: run and raise what a step raised.
+
+    Assets that are given but not selected are read from the lake. With `raise_on_error=False` the failed run
+    is returned instead.
+    """
+
+    def run(assets: Sequence[Any], **arguments: Any) -> dg.ExecuteInProcessResult:
+        resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
+        return dg.materialize(assets, **{"resources": resources, "instance": instance, **arguments})
+
+    return run

@@ -1,0 +1,191 @@
+"""A candidate from its request to its end, on a real embedded lake."""
+
+import io
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cv_assets.evaluation.schema import ReleaseDecision
+from cv_assets.labels.schema import LabelTable
+from cv_assets.release.assets import releases
+from cv_assets.requests.assets import training_request
+from cv_assets.spec.assets import project_spec
+from resources.tables import candidate_branch, table_path
+from sensors.release_passed_candidates import release_passed_candidates
+
+LABEL = {
+    "frame_id": "a" * 64, "objects": [], "label": "sound", "status": "agreed", "resolution": "unanimous",
+    "disputed": False, "votes": 3, "agreement": 1.0, "annotations": ["x"], "annotators": ["ada"],
+    "labelled_at": datetime(2026, 3, 2, tzinfo=UTC),
+}  # fmt: skip
+CRITERION = {
+    "number": 1, "criterion": "golden escape rate at most 0.3", "metric": "escape_rate", "set": "golden",
+    "slice": "all", "required": 0.3, "comparison": "at_most", "judge": "estimate", "measured": 0.1, "low": 0.0,
+    "high": 0.2, "samples": 40, "why": "0.1 of 40", "model": "cnn", "lower": 0.2, "upper": 0.8,
+    "released_version": None,
+}  # fmt: skip
+
+
+def parquet(rows, schema):
+    stream = io.BytesIO()
+    empty = schema.create_empty()
+    pl.DataFrame(rows, schema=empty.schema).write_parquet(stream)
+    return stream.getvalue()
+
+
+class Plant:
+    """The assets of requests and release over one lake, with what lies between them written by hand."""
+
+    def __init__(self, tables, deployment, instance):
+        self.tables, self.lake, self.deployment, self.instance = tables, tables.lake, deployment, instance
+        self.resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
+        self.run(project_spec)
+        self.lake.create_branch("labels", self.lake.resolve("main"))
+        labels = {table_path("label_table"): parquet([LABEL], LabelTable)}
+        self.lake.merge(self.lake.commit("labels", labels, "labels", {}), "main", "labels", {})
+
+    def run(self, asset, partition=None, **config):
+        name = asset.key.path[-1]
+        return dg.materialize(
+            [project_spec, training_request, releases],
+            selection=[name],
+            partition_key=partition,
+            run_config={"ops": {name: {"config": config}}} if config else None,
+            resources=self.resources,
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    def request(self, candidate, **changes):
+        self.instance.add_dynamic_partitions("candidates", [candidate])
+        config = {"reason": "person", "evidence": "wanted", "requested_by": "ada", **changes}
+        return self.run(training_request, candidate, **config)
+
+    def judge(self, candidate, *, passed):
+        """Write the candidate's release decision onto its branch, as the evaluation does."""
+        branch = candidate_branch("main", candidate)
+        self.lake.create_branch(branch, self.lake.resolve("main"))
+        row = {**CRITERION, "candidate": candidate, "passed": passed}
+        path = table_path("release_decision", candidate)
+        return self.lake.commit(branch, {path: parquet([row], ReleaseDecision)}, "decided", {})
+
+    def end(self, **config):
+        return self.run(releases, **{"approver": "quality.lead", **config})
+
+    def history(self):
+        return self.tables.head().table("releases").select("outcome", "version", "candidate").rows()
+
+    def tick(self):
+        context = dg.build_sensor_context(instance=self.instance, resources=self.resources)
+        return release_passed_candidates(context)
+
+
+@pytest.fixture
+def plant(tables, deployment, instance):
+    return Plant(tables, deployment, instance)
+
+
+def failure(result):
+    event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
+    return event.event_specific_data.error.to_string()
+
+
+def test_an_approved_candidate_enters_main_with_its_row_and_its_tag(plant):
+    assert plant.request("c1").success
+    plant.judge("c1", passed=True)
+    assert not plant.tables.head().has("release_decision", "c1")
+    assert plant.end(candidate="c1").success
+    assert plant.history() == [("released", "v1.0.0", "c1")]
+    assert plant.tables.head().has("release_decision", "c1")
+    assert plant.lake.tags()["v1.0.0"] == plant.lake.resolve("main")
+
+
+def test_a_refused_candidate_never_reaches_main_and_stays_readable_under_its_tag(plant):
+    plant.request("c1")
+    decided = plant.judge("c1", passed=False)
+    assert plant.end(candidate="c1", approver="policy").success
+    assert plant.history() == [("refused", None, "c1")]
+    assert not plant.tables.head().has("release_decision", "c1")
+    assert plant.lake.tags() == {"refused-c1": decided}
+    assert table_path("release_decision", "c1") in plant.lake.paths(plant.lake.resolve("refused-c1"))
+
+
+def test_a_candidate_whose_base_moved_is_refused_and_the_release_in_force_stays(plant):
+    plant.request("c1")
+    plant.request("c2")
+    plant.judge("c1", passed=True)
+    plant.judge("c2", passed=True)
+    plant.end(candidate="c1")
+    assert plant.end(candidate="c2").success
+    assert plant.history() == [("released", "v1.0.0", "c1"), ("refused", None, "c2")]
+    why = plant.tables.head().table("releases")["why"][1]
+    assert why.startswith("evaluated against no release, v1.0.0 is in force")
+
+
+def test_concluding_a_candidate_again_changes_nothing(plant):
+    plant.request("c1")
+    plant.judge("c1", passed=True)
+    plant.end(candidate="c1")
+    head = plant.lake.resolve("main")
+    assert plant.end(candidate="c1").success
+    assert plant.lake.resolve("main") == head
+
+
+def test_someone_who_may_not_approve_is_told_who_may(plant):
+    plant.request("c1")
+    plant.judge("c1", passed=True)
+    assert "'mallory' may not decide on releases; the spec names quality.lead" in failure(
+        plant.end(candidate="c1", approver="mallory")
+    )
+    assert not plant.tables.head().has("releases")
+
+
+def test_a_candidate_that_was_never_judged_is_not_released(plant):
+    assert "There is no candidate 'ghost'" in failure(plant.end(candidate="ghost"))
+
+
+def test_a_rollback_adds_a_row_and_keeps_everything_else(plant):
+    for number, candidate in enumerate(["c1", "c2"]):
+        assert plant.request(candidate).success, number
+        plant.judge(candidate, passed=True)
+        assert plant.end(candidate=candidate).success
+    assert plant.end(back_to="v1.0.0", why="v1.1.0 overkills").success
+    assert plant.history() == [
+        ("released", "v1.0.0", "c1"),
+        ("released", "v1.1.0", "c2"),
+        ("rolled_back", "v1.0.0", "c1"),
+    ]
+
+
+def test_a_candidates_name_is_used_once(plant):
+    assert plant.request("c1").success
+    assert plant.request("c1").success, "the same request again is no change"
+    assert "candidate_is_new" in failure(plant.request("c1", reason="schedule"))
+
+
+def test_nothing_is_requested_without_labels(tables, deployment, instance):
+    empty = Plant.__new__(Plant)
+    empty.tables, empty.lake, empty.deployment, empty.instance = tables, tables.lake, deployment, instance
+    empty.resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
+    empty.run(project_spec)
+    assert "labels_are_there" in failure(empty.request("c1"))
+
+
+def test_the_sensor_says_whose_approval_a_passing_candidate_waits_for(plant):
+    assert plant.tick().skip_message == "No candidate is open."
+    plant.request("c1")
+    assert plant.tick().skip_message == "c1 has no release decision yet"
+    plant.judge("c1", passed=True)
+    assert "waits for the approval of quality.lead" in plant.tick().skip_message
+
+
+def test_the_sensor_concludes_a_failed_candidate_once(plant):
+    plant.request("c1")
+    plant.judge("c1", passed=False)
+    (asked,) = plant.tick().run_requests
+    assert asked.run_config["ops"]["releases"]["config"]["candidate"] == "c1"
+    assert asked.run_key == plant.tick().run_requests[0].run_key
+    plant.end(candidate="c1", approver="policy")
+    assert plant.tick().skip_message == "No candidate is open."

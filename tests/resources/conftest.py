@@ -1,0 +1,176 @@
+"""A real lakeFS server for the tests that are marked `lakefs`: the one in the environment, or one of their own."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resources.git_lake import GitLake
+from resources.lake import Lake
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+    storage_namespace: str
+
+
+@pytest.fixture(scope="session")
+def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
+        keys = (
+            os.environ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
+            os.environ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
+        )
+        yield Server(endpoint, *keys, os.environ.get("LAKEFS_STORAGE_NAMESPACE") or "local://")
+        return
+    program = shutil.which("lakefs")
+    if program is None:
+        pytest.skip("no lakeFS server: LAKEFS_ENDPOINT is not set and no `lakefs` program is on PATH")
+    server = Server(
+        f"http://127.0.0.1:{_free_port()}", "AKIAIOSFODNN7EXAMPLE", "a-secret-of-the-tests", "local://"
+    )
+    folder = tmp_path_factory.mktemp("lakefs")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "run"], env=_settings(server, folder), stdout=log, stderr=log)
+    try:
+        _wait_until_healthy(server, process, folder / "log")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+
+
+@pytest.fixture
+def lakefs_lake(lakefs_server: Server, tmp_path: Path) -> Lake:
+    """A repository of its own for each test, made on first use."""
+    from resources.lakefs_lake import LakeFSLake
+
+    name = f"test-{uuid.uuid4().hex}"
+    return LakeFSLake(
+        endpoint=lakefs_server.endpoint,
+        access_key_id=lakefs_server.access_key_id,
+        secret_access_key=lakefs_server.secret_access_key,
+        repository=name,
+        cache=tmp_path / "cache",
+        storage_namespace=f"{lakefs_server.storage_namespace}{name}",
+    )
+
+
+@pytest.fixture
+def git_lake(tmp_path: Path) -> GitLake:
+    return GitLake(tmp_path / "lake")
+
+
+@pytest.fixture(params=["git_lake", pytest.param("lakefs_lake", marks=pytest.mark.lakefs)])
+def lake(request: pytest.FixtureRequest) -> Lake:
+    return request.getfixturevalue(request.param)
+
+
+class LossyProxy:
+    """Passes on all that it gets, except for one answer that it is told to lose: then it hangs up."""
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        self._upstream = upstream
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._marks: tuple[bytes, ...] = ()
+        self.has_lost = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_answer_to(self, *marks: str) -> None:
+        """The next request whose first bytes hold all `marks`."""
+        self._marks = tuple(mark.encode() for mark in marks)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._upstream)
+                doomed = threading.Event()
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, target, doomed), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, doomed: threading.Event) -> None:
+        is_answer = source.getpeername() == self._upstream
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(1 << 16):
+                if is_answer and doomed.is_set():
+                    break
+                if not is_answer and self._marks and all(mark in data for mark in self._marks):
+                    self._marks, self.has_lost = (), True
+                    doomed.set()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def lossy_proxy(lakefs_server: Server) -> Iterator[LossyProxy]:
+    address = urllib.parse.urlsplit(lakefs_server.endpoint)
+    proxy = LossyProxy((address.hostname or "", address.port or 80))
+    yield proxy
+    proxy.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _settings(server: Server, folder: Path) -> dict[str, str]:
+    return {
+        "HOME": str(folder),
+        "LAKEFS_LISTEN_ADDRESS": server.endpoint.removeprefix("http://"),
+        "LAKEFS_DATABASE_TYPE": "local",
+        "LAKEFS_DATABASE_LOCAL_PATH": str(folder / "metadata"),
+        "LAKEFS_BLOCKSTORE_TYPE": "local",
+        "LAKEFS_BLOCKSTORE_LOCAL_PATH": str(folder / "block"),
+        "LAKEFS_COMMITTED_LOCAL_CACHE_DIR": str(folder / "cache"),
+        "LAKEFS_AUTH_ENCRYPT_SECRET_KEY": "another-secret-of-the-tests",
+        "LAKEFS_STATS_ENABLED": "false",
+        "LAKEFS_EMAIL_SUBSCRIPTION_ENABLED": "false",
+        "LAKEFS_SECURITY_CHECK_LATEST_VERSION": "false",
+        "LAKEFS_LOGGING_LEVEL": "WARN",
+        "LAKEFS_INSTALLATION_USER_NAME": "admin",
+        "LAKEFS_INSTALLATION_ACCESS_KEY_ID": server.access_key_id,
+        "LAKEFS_INSTALLATION_SECRET_ACCESS_KEY": server.secret_access_key,
+        "LAKEFS_GRAVELER_MAX_BATCH_DELAY": "100us",
+        "LAKEFS_GRAVELER_BRANCH_OWNERSHIP_ENABLED": "true",
+    }
+
+
+def _wait_until_healthy(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _is_healthy(server):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"lakeFS did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _is_healthy(server: Server) -> bool:
+    try:
+        with urllib.request.urlopen(f"{server.endpoint}/_health", timeout=5) as answer:  # noqa: S310
+            return answer.status == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False

@@ -1,0 +1,652 @@
+"""What every lake does, whichever it is; and, at the end, what each does for itself."""
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from operator import methodcaller
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.git_lake import GitLake
+from resources.lake import Change, Content, Lake, MergeConflictError, RefExistsError, RefNotFoundError
+
+ROOT = Path(__file__).resolve().parents[2]
+DAGSTER_URL = "::lakefs::Dagster::url[url:ui]"
+
+
+def write(lake: Lake, branch: str, files: dict[str, Content], message: str = "written") -> str:
+    return lake.commit(branch, files, message, {"run": "1"})
+
+
+def publish(lake: Lake, branch: str, files: dict[str, Content], source: str = "main") -> str:
+    lake.create_branch(branch, source)
+    return lake.merge(write(lake, branch, files), "main", f"merge {branch}", {"branch": branch})
+
+
+def test_a_new_lake_has_main_with_one_empty_commit(lake):
+    assert lake.branches() == {"main": lake.resolve("main")}
+    assert lake.paths("main") == []
+    assert [(commit.id, commit.parents) for commit in lake.log("main")] == [(lake.resolve("main"), ())]
+
+
+def test_what_is_written_on_a_branch_reaches_main_only_by_a_merge(lake):
+    lake.create_branch("run", "main")
+    commit = write(lake, "run", {"tables/a.parquet": b"rows"})
+    assert lake.resolve("run") == commit
+    assert (lake.paths(commit), lake.paths("main")) == (["tables/a.parquet"], [])
+    merged = lake.merge(commit, "main", "publish", {})
+    assert lake.resolve("main") == merged
+    assert lake.read(merged, "tables/a.parquet") == b"rows"
+
+
+def test_a_commit_never_changes(lake):
+    lake.create_branch("run", "main")
+    first = write(lake, "run", {"a": b"1", "b": b"1"})
+    second = write(lake, "run", {"a": b"2"})
+    assert [lake.read(first, "a"), lake.read(second, "a"), lake.read(second, "b")] == [b"1", b"2", b"1"]
+
+
+def test_a_fetched_object_is_a_read_only_file(lake, tmp_path):
+    (tmp_path / "source").write_bytes(b"x" * 100_000)
+    lake.create_branch("run", "main")
+    commit = write(lake, "run", {"big": tmp_path / "source", "empty": b""})
+    for path, size in (("big", 100_000), ("empty", 0)):
+        file = lake.fetch(commit, path)
+        assert file == lake.fetch(commit, path)
+        assert (file.stat().st_size, file.stat().st_mode & 0o777) == (size, 0o444)
+        assert file.read_bytes() == lake.read(commit, path)
+    assert (tmp_path / "source").stat().st_mode & 0o200
+
+
+@pytest.mark.parametrize("path", ["nothing", "folder", "folder/", "folder/file/", "folder//file", ""])
+def test_a_path_that_holds_no_object_is_not_found(lake, path):
+    commit = publish(lake, "run", {"folder/file": b"1"})
+    with pytest.raises(FileNotFoundError):
+        lake.read(commit, path)
+    with pytest.raises(FileNotFoundError):
+        lake.fetch(commit, path)
+
+
+@pytest.mark.parametrize("ref", ["nothing", "0" * 40, "0" * 64, "", "a/b", "a b", "ä"])
+def test_a_ref_that_does_not_exist_is_not_found(lake, ref):
+    calls: list[Callable[[], object]] = [
+        lambda: lake.resolve(ref),
+        lambda: lake.read(ref, "a"),
+        lambda: lake.fetch(ref, "a"),
+        lambda: lake.paths(ref),
+        lambda: lake.create_branch("run", ref),
+        lambda: lake.delete_branch(ref),
+        lambda: write(lake, ref, {"a": b"1"}),
+        lambda: lake.merge(ref, "main", "merge", {}),
+        lambda: lake.merge("main", ref, "merge", {}),
+        lambda: lake.tag("v1", ref),
+        lambda: lake.diff(ref, "main"),
+        lambda: lake.diff("main", ref),
+        lambda: next(lake.log(ref)),
+    ]
+    for call in calls:
+        with pytest.raises(RefNotFoundError):
+            call()
+    assert lake.branches().keys() == {"main"}
+
+
+def test_paths_are_sorted_and_chosen_by_prefix(lake):
+    paths = ["a-b", "a/b", "a/c/d", "a0", "ä", "日本"]
+    commit = publish(lake, "run", dict.fromkeys(reversed(paths), b"1"))
+    assert lake.paths(commit) == paths
+    assert lake.paths(commit, "a/") == ["a/b", "a/c/d"]
+    assert lake.paths(commit, "a") == paths[:4]
+    assert lake.paths(commit, "a/c") == ["a/c/d"]
+    assert lake.paths(commit, "b") == []
+
+
+def test_odd_but_good_names_come_back_as_they_were(lake):
+    paths = ["a b", "a%20b", "a?b&c=d#e+f", "a'b\"c", "a\\b", ".hidden", "a..b", "Ab", "ab", "x" * 900]
+    commit = publish(lake, "run", {path: path.encode() for path in paths})
+    assert lake.paths(commit) == sorted(paths)
+    assert [lake.read(commit, path) for path in paths] == [path.encode() for path in paths]
+
+
+BAD_PATHS = [
+    "",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "..",
+    "a/../b",
+    "./a",
+    "a\nb",
+    "a\0",
+    "x" * 1025,
+    "\ud800",
+    "a/.git/b",
+]
+
+
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_a_bad_path_is_refused_and_nothing_is_written(lake, path):
+    lake.create_branch("run", "main")
+    with pytest.raises(ValueError, match=r"path|surrogates"):
+        write(lake, "run", {"good": b"1", path: b"1"})
+    assert lake.resolve("run") == lake.resolve("main")
+
+
+def test_a_commit_without_files_is_refused(lake):
+    lake.create_branch("run", "main")
+    with pytest.raises(ValueError, match="at least one file"):
+        write(lake, "run", {})
+
+
+@pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"old": b""}, {"old/file/below": b""}])
+def test_a_path_is_never_a_file_and_a_folder(lake, files):
+    lake.create_branch("run", "main")
+    before = write(lake, "run", {"old/file": b"1"})
+    with pytest.raises(ValueError, match="file"):
+        write(lake, "run", files)
+    assert lake.resolve("run") == before
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a"), ("a/b/c/d", "a/b")])
+def test_a_merge_never_makes_a_path_a_file_and_a_folder(lake, first, second):
+    start = publish(lake, "start", {"a0": b"1"})
+    head = publish(lake, "one", {first: b"1"}, start)
+    with pytest.raises(MergeConflictError):
+        publish(lake, "two", {second: b"1"}, start)
+    assert lake.resolve("main") == head
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a.b", "a b", "-a", "ä", "a" * 300])
+def test_a_bad_branch_name_is_refused(lake, name):
+    with pytest.raises(ValueError, match="branch name"):
+        lake.create_branch(name, "main")
+
+
+def test_a_branch_is_made_once(lake):
+    start = lake.resolve("main")
+    lake.create_branch("Run_1-a", "main")
+    lake.create_branch("Run_1-a", start)
+    publish(lake, "other", {"a": b"1"})
+    lake.create_branch("Run_1-a", start)
+    with pytest.raises(RefExistsError, match="Run_1-a"):
+        lake.create_branch("Run_1-a", "main")
+    assert lake.branches("Run") == {"Run_1-a": start}
+
+
+def test_a_deleted_branch_leaves_its_commits_readable(lake):
+    lake.create_branch("run", "main")
+    commit = write(lake, "run", {"a": b"1"})
+    lake.delete_branch("run")
+    assert lake.branches("run") == {}
+    assert lake.read(commit, "a") == b"1"
+
+
+def test_main_is_neither_deleted_nor_written_to(lake):
+    with pytest.raises(ValueError, match="main"):
+        lake.delete_branch("main")
+    with pytest.raises(PermissionError, match="main"):
+        write(lake, "main", {"a": b"1"})
+    assert lake.paths("main") == []
+
+
+def test_a_commit_holds_all_of_its_files_or_none(lake, tmp_path):
+    lake.create_branch("run", "main")
+    with pytest.raises(FileNotFoundError):
+        write(lake, "run", {f"f{i}": b"1" for i in range(20)} | {"missing": tmp_path / "missing"})
+    assert lake.resolve("run") == lake.resolve("main")
+    assert lake.paths(write(lake, "run", {"next": b"1"})) == ["next"]
+
+
+def test_a_commit_that_changes_nothing_is_a_commit(lake):
+    lake.create_branch("run", "main")
+    first = write(lake, "run", {"a": b"1"})
+    second = write(lake, "run", {"a": b"1"}, "again")
+    assert next(lake.log("run")).parents == (first,)
+    assert lake.diff(first, second) == []
+
+
+def test_a_merge_is_one_commit_with_both_parents(lake):
+    before = lake.resolve("main")
+    lake.create_branch("run", "main")
+    write(lake, "run", {"a": b"1"})
+    source = write(lake, "run", {"b": b"1"})
+    merged = lake.merge(source, "main", "publish", {"run": "7"})
+    commit = next(lake.log("main"))
+    assert (commit.id, commit.parents) == (merged, (before, source))
+    assert (commit.message, commit.metadata) == ("publish", {"run": "7"})
+
+
+def test_a_merge_takes_the_commit_that_was_audited_and_nothing_later(lake):
+    lake.create_branch("run", "main")
+    audited = write(lake, "run", {"a": b"1"})
+    write(lake, "run", {"a": b"2", "late": b"1"})
+    merged = lake.merge(audited, "main", "publish", {})
+    assert (lake.paths(merged), lake.read(merged, "a")) == (["a"], b"1")
+
+
+def test_a_merge_may_be_repeated(lake):
+    lake.create_branch("run", "main")
+    source = write(lake, "run", {"a": b"1"})
+    merged = lake.merge(source, "main", "publish", {})
+    assert lake.merge(source, "main", "publish", {}) == merged
+    assert lake.merge("main", "main", "publish", {}) == merged
+    later = publish(lake, "other", {"b": b"1"})
+    assert lake.merge(source, "main", "publish", {}) == later
+
+
+def test_changes_of_different_paths_merge(lake):
+    start = publish(lake, "start", {"kept": b"0", "x/one": b"0", "x/two": b"0"})
+    publish(lake, "one", {"x/one": b"1", "y/one": b"1"}, start)
+    merged = publish(lake, "two", {"x/two": b"2", "y/two": b"2"}, start)
+    contents = {path: lake.read(merged, path) for path in lake.paths(merged)}
+    assert contents == {"kept": b"0", "x/one": b"1", "x/two": b"2", "y/one": b"1", "y/two": b"2"}
+
+
+def test_a_path_changed_differently_on_both_sides_is_a_conflict(lake):
+    start = publish(lake, "start", {"a/b": b"0", "a/c": b"0"})
+    head = publish(lake, "one", {"a/b": b"1", "new": b"1"}, start)
+    with pytest.raises(MergeConflictError) as caught:
+        publish(lake, "two", {"a/b": b"2", "new": b"2", "a/c": b"2"}, start)
+    assert (caught.value.branch, caught.value.paths) == ("main", ("a/b", "new"))
+    assert lake.resolve("main") == head
+
+
+def test_the_same_change_on_both_sides_is_no_conflict(lake):
+    start = publish(lake, "start", {"a": b"0"})
+    publish(lake, "one", {"a": b"1", "new": b"1"}, start)
+    merged = publish(lake, "two", {"a": b"1", "new": b"1", "more": b"2"}, start)
+    assert [lake.read(merged, path) for path in ("a", "more", "new")] == [b"1", b"2", b"1"]
+
+
+def test_a_source_that_brings_nothing_new_changes_nothing(lake):
+    start = lake.resolve("main")
+    head = publish(lake, "one", {"a": b"1"}, start)
+    assert publish(lake, "two", {"a": b"1"}, start) == head
+    assert lake.resolve("main") == head
+
+
+def test_files_are_merged_whole_and_never_by_lines(lake):
+    lines = b"".join(b"line %d\n" % number for number in range(100))
+    start = publish(lake, "start", {"text": lines})
+    publish(lake, "one", {"text": b"head\n" + lines}, start)
+    with pytest.raises(MergeConflictError):
+        publish(lake, "two", {"text": lines + b"tail\n"}, start)
+
+
+@pytest.mark.parametrize("neighbour", [b"A", b"B"])
+def test_an_equal_object_at_the_next_path_hides_no_conflict(lake, neighbour):
+    """A plain lakeFS merges these two without a word, and drops one."""
+    start = publish(lake, "start", {"p/z": neighbour})
+    head = publish(lake, "one", {"p/k": b"A"}, start)
+    with pytest.raises(MergeConflictError):
+        publish(lake, "two", {"p/k": b"B"}, start)
+    assert lake.read(head, "p/k") == b"A"
+
+
+def test_a_branch_can_take_main_in_and_be_merged_later(lake):
+    start = publish(lake, "start", {"a": b"0"})
+    lake.create_branch("run", start)
+    write(lake, "run", {"b": b"1"})
+    publish(lake, "other", {"a": b"1"})
+    updated = lake.merge("main", "run", "update", {})
+    assert (lake.read(updated, "a"), lake.read(updated, "b")) == (b"1", b"1")
+    merged = lake.merge(write(lake, "run", {"a": b"2"}), "main", "publish", {})
+    assert lake.read(merged, "a") == b"2"
+
+
+def test_a_tag_names_one_commit_for_good(lake):
+    first, second = publish(lake, "one", {"a": b"1"}), publish(lake, "two", {"a": b"2"})
+    lake.tag("v1.0", first)
+    lake.tag("v1.0", first)
+    lake.tag("w2", "main")
+    with pytest.raises(RefExistsError, match=r"v1\.0"):
+        lake.tag("v1.0", second)
+    assert lake.tags() == {"v1.0": first, "w2": second}
+    assert lake.tags("v") == {"v1.0": first}
+    assert (lake.resolve("v1.0"), lake.read("v1.0", "a")) == (first, b"1")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", ".a", "a.", "a..b", "a.lock", "-a"])
+def test_a_bad_tag_name_is_refused(lake, name):
+    with pytest.raises(ValueError, match="tag name"):
+        lake.tag(name, "main")
+
+
+def test_a_diff_compares_two_states_and_not_their_ancestor(lake):
+    start = publish(lake, "start", {"a/same": b"0", "a/changed": b"0"})
+    one = publish(lake, "one", {"a/changed": b"1", "a/more": b"1", "b": b"1"}, start)
+    lake.create_branch("two", start)
+    two = write(lake, "two", {"c": b"2"})
+    assert lake.diff(start, one) == [
+        Change("a/changed", "changed"),
+        Change("a/more", "added"),
+        Change("b", "added"),
+    ]
+    assert lake.diff(one, start, "a/") == [Change("a/changed", "changed"), Change("a/more", "removed")]
+    assert [change.path for change in lake.diff("two", "main")] == ["a/changed", "a/more", "b", "c"]
+    assert lake.diff(two, "two") == []
+
+
+def test_the_log_follows_first_parents_newest_first(lake):
+    start = lake.resolve("main")
+    merges = [publish(lake, f"run{number}", {"a": b"%d" % number, f"{number}": b""}) for number in range(3)]
+    assert [commit.id for commit in lake.log("main")] == [*reversed(merges), start]
+    assert [commit.id for commit in lake.log(merges[1])] == [merges[1], merges[0], start]
+
+
+def test_the_log_of_a_path_holds_what_changed_the_object_there(lake):
+    first = publish(lake, "one", {"a/b": b"1"})
+    publish(lake, "two", {"a/c": b"1"})
+    third = publish(lake, "three", {"a/b": b"2"})
+    assert [commit.id for commit in lake.log("main", "a/b")] == [third, first]
+    assert list(lake.log("main", "nothing")) == []
+
+
+def test_metadata_comes_back_as_it_was(lake):
+    metadata = {
+        DAGSTER_URL: "http://127.0.0.1:3000/runs/1",
+        "Größe": "1\n2\r\n\t3",
+        "empty": "",
+        "json": '{"a": 1}',
+    }
+    before = time.time()
+    lake.create_branch("run", "main")
+    source = lake.commit("run", {"a": b"1"}, "first line\n\nand a body: yes", metadata)
+    lake.merge(source, "main", "", metadata | {"more": "1"})
+    written, merged = next(lake.log("run")), next(lake.log("main"))
+    assert (written.message, written.metadata) == ("first line\n\nand a body: yes", metadata)
+    assert merged.metadata == metadata | {"more": "1"}
+    assert abs(written.created_at.timestamp() - before) < 30
+
+
+def test_a_person_gets_an_address_for_a_commit_and_an_object(lake):
+    commit = publish(lake, "run", {"a b": b"1"})
+    assert commit in lake.url(commit)
+    assert lake.url(commit).split(":")[0] in {"file", "http", "https"}
+    assert lake.url(commit, "a b") != lake.url(commit)
+
+
+def test_a_lake_works_in_another_process(lake):
+    commit = publish(lake, "run", {"a": b"1"})
+    read = methodcaller("read", commit, "a")
+    assert read(pickle.loads(pickle.dumps(lake))) == b"1"  # noqa: S301
+    for method in ("fork", "spawn"):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+            assert pool.submit(read, lake).result() == b"1"
+
+
+def test_many_may_be_the_first_to_use_a_lake(lake):
+    with ProcessPoolExecutor(4) as pool:
+        futures = [pool.submit(methodcaller("resolve", "main"), lake) for _ in range(8)]
+        heads = {future.result() for future in futures}
+    assert heads == {lake.resolve("main")}
+
+
+def test_nothing_is_lost_when_many_publish_at_once(lake):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: publish(lake, f"run{i}", {f"{i}/a": b"%d" % i, f"{i}/b": b""}), range(16)))
+    head = lake.resolve("main")
+    assert len(lake.paths(head)) == 32
+    assert [lake.read(head, f"{i}/a") for i in range(16)] == [b"%d" % i for i in range(16)]
+    assert len(list(lake.log("main"))) == 17
+
+
+def test_of_many_who_change_one_path_from_one_base_exactly_one_wins(lake):
+    start = publish(lake, "start", {"pointer": b"0"})
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = [
+            pool.submit(publish, lake, f"run{number}", {"pointer": b"run %d" % number}, start)
+            for number in range(8)
+        ]
+    failures = [run.exception() for run in runs]
+    assert [failure.paths for failure in failures if failure] == [("pointer",)] * 7
+    assert lake.read("main", "pointer") == b"run %d" % failures.index(None)
+
+
+# The embedded lake alone.
+
+PATHS = ["a", "a/x", "a/y/z", "b/x", "b/y", "c"]
+BRANCHES = ["one", "two"]
+ACTIONS = st.one_of(
+    st.tuples(
+        st.just("write"), st.sampled_from(BRANCHES), st.sampled_from(PATHS), st.sampled_from([b"1", b"2"])
+    ),
+    st.tuples(st.just("merge"), st.sampled_from(BRANCHES)),
+    st.tuples(st.just("cut"), st.sampled_from(BRANCHES)),
+)
+State = dict[str, bytes]
+
+
+def has_clash(state: State) -> bool:
+    return any(other.startswith(f"{path}/") for path in state for other in state)
+
+
+def merged_states(base: State, ours: State, theirs: State) -> State | None:
+    changed = {path for path in theirs if theirs[path] != base.get(path)}
+    if any(ours.get(path) not in (base.get(path), theirs[path]) for path in changed):
+        return None
+    merged = ours | {path: theirs[path] for path in changed}
+    return None if has_clash(merged) else merged
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(actions=st.lists(ACTIONS, max_size=25))
+def test_the_embedded_lake_does_what_dictionaries_do(tmp_path_factory, actions):
+    lake = GitLake(tmp_path_factory.mktemp("model"))
+    states: dict[str, State] = {"main": {}, "one": {}, "two": {}}
+    bases: dict[str, State] = {"one": {}, "two": {}}
+    for branch in BRANCHES:
+        lake.create_branch(branch, "main")
+    for action, branch, *written in actions:
+        state = states[branch]
+        if action == "cut":
+            lake.delete_branch(branch)
+            lake.create_branch(branch, "main")
+            states[branch] = bases[branch] = states["main"]
+        elif action == "write" and has_clash(after := state | {written[0]: written[1]}):
+            with pytest.raises(ValueError, match="file and a folder"):
+                write(lake, branch, {written[0]: written[1]})
+        elif action == "write":
+            write(lake, branch, {written[0]: written[1]})
+            states[branch] = after
+        elif (merged := merged_states(bases[branch], states["main"], state)) is None:
+            with pytest.raises(MergeConflictError):
+                lake.merge(branch, "main", "merge", {})
+        else:
+            lake.merge(branch, "main", "merge", {})
+            # What changes nothing makes no commit, and so no new common ancestor.
+            bases[branch] = bases[branch] if merged == states["main"] else state
+            states["main"] = merged
+        for name, expected in states.items():
+            assert {path: lake.read(name, path) for path in lake.paths(name)} == expected
+        differing = [path for path in PATHS if states["main"].get(path) != states[branch].get(path)]
+        assert [change.path for change in lake.diff("main", branch)] == differing
+
+
+@pytest.mark.parametrize("pool_class", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_nothing_is_lost_when_many_commit_on_one_branch(git_lake, pool_class):
+    git_lake.create_branch("run", "main")
+    with pool_class(4) as pool:
+        calls = [methodcaller("commit", "run", {f"{i % 3}/{i}": b"%d" % i}, f"{i}", {}) for i in range(60)]
+        done = [pool.submit(call, git_lake) for call in calls]
+        commits = {future.result() for future in done}
+    assert len(git_lake.paths("run")) == 60
+    assert commits <= {commit.id for commit in git_lake.log("run")}
+
+
+def test_names_of_the_embedded_lake_differ_by_more_than_case(git_lake):
+    git_lake.create_branch("Run", "main")
+    git_lake.tag("V1", "main")
+    with pytest.raises(ValueError, match="case"):
+        git_lake.create_branch("run", "main")
+    with pytest.raises(ValueError, match="case"):
+        git_lake.tag("v1", "main")
+
+
+def test_a_writer_killed_after_its_bytes_leaves_nothing_to_see(git_lake, tmp_path):
+    git_lake.create_branch("run", "main")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code = """if True:
+        import sys
+        from resources.git_lake import *
+        GitLake(Path(sys.argv[1])).commit('run', {'a': b'bytes', 'b': Path(sys.argv[2])}, '', {})
+    """
+    process = subprocess.Popen([sys.executable, "-c", code, str(git_lake.root), str(pipe)], cwd=ROOT)
+    # It opens only once the writer is at its second object.
+    with pipe.open("wb") as stream:
+        stream.write(b"half an object")
+        stream.flush()
+        process.kill()
+        process.wait()
+    stored = [file for file in (git_lake.root / "repo.git/lfs/objects").rglob("*") if file.is_file()]
+    assert [file.read_bytes() for file in stored] == [b"bytes"]
+    assert git_lake.resolve("run") == git_lake.resolve("main")
+    assert git_lake.paths(write(git_lake, "run", {"c": b"1"})) == ["c"]
+
+
+def test_what_was_acknowledged_survives_the_kill_of_the_writer(git_lake):
+    git_lake.create_branch("run", "main")
+    code = """if True:
+        import sys
+        from resources.git_lake import *
+        for number in range(100_000):
+            commit = GitLake(Path(sys.argv[1])).commit('run', {f'{number}': b'%d' % number}, '', {})
+            print(number, commit, flush=True)
+    """
+    for round_number in range(3):
+        arguments = [sys.executable, "-c", code, str(git_lake.root)]
+        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            first = process.stdout.readline()
+            time.sleep(0.02 * round_number)
+            process.kill()
+            acknowledged = [
+                line.split() for line in (first + process.stdout.read()).splitlines() if line.count(" ")
+            ]
+        history = {commit.id for commit in git_lake.log("run")}
+        assert acknowledged
+        assert {commit for _, commit in acknowledged[:-1]} <= history
+        assert all(git_lake.read("run", number) == number.encode() for number, _ in acknowledged[:-1])
+    subprocess.run(["git", "fsck", "--full", "--strict"], cwd=git_lake.root / "repo.git", check=True)
+
+
+def test_a_git_lock_left_by_a_killed_writer_stops_nobody(git_lake):
+    git_lake.create_branch("run", "main")
+    (git_lake.root / "repo.git/refs/heads/run.lock").touch()
+    write(git_lake, "run", {"a": b"1"})
+
+
+def test_plain_git_finds_the_embedded_lake_sound_and_reads_its_metadata(git_lake):
+    publish(git_lake, "run", {"tables/a": b"1", "tables/b": b"2"})
+    git_lake.tag("v1", "main")
+
+    def git(*arguments: str) -> str:
+        folder = git_lake.root / "repo.git"
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("fsck", "--full", "--strict")
+    shown = git("log", "-1", "--format=%s|%(trailers:key=Lake-Metadata,valueonly)", "main")
+    assert shown.strip() == 'merge run|{"branch": "run"}'
+    assert git("ls-tree", "-r", "--name-only", "v1").split() == ["tables/a", "tables/b"]
+    assert "size 1" in git("show", "main:tables/b")
+
+
+def test_a_stored_file_cut_short_is_an_error_and_writing_it_again_heals_it(git_lake):
+    commit = publish(git_lake, "run", {"a": b"long enough"})
+    file = git_lake.fetch(commit, "a")
+    file.chmod(0o644)
+    file.write_bytes(b"long")
+    with pytest.raises(OSError, match="damaged or lost"):
+        git_lake.read(commit, "a")
+    file.unlink()
+    with pytest.raises(OSError, match="damaged or lost"):
+        git_lake.fetch(commit, "a")
+    publish(git_lake, "again", {"b": b"long enough"})
+    assert git_lake.read(commit, "a") == b"long enough"
+
+
+# lakeFS alone.
+
+
+@pytest.mark.lakefs
+def test_what_a_killed_writer_left_staged_is_not_committed(lakefs_lake):
+    lakefs_lake.create_branch("run", "main")
+    lakefs_lake._branch("run").object("stray").upload(b"1", pre_sign=False)
+    assert lakefs_lake.paths("run") == []
+    assert lakefs_lake.paths(write(lakefs_lake, "run", {"a": b"1"})) == ["a"]
+
+
+@pytest.mark.lakefs
+def test_a_stray_upload_on_the_target_is_named_when_it_blocks_a_merge(lakefs_lake):
+    lakefs_lake.create_branch("data", "main")
+    lakefs_lake._branch("data").object("stray").upload(b"1", pre_sign=False)
+    lakefs_lake.create_branch("run", "main")
+    with pytest.raises(RuntimeError, match="stray"):
+        lakefs_lake.merge(write(lakefs_lake, "run", {"a": b"1"}), "data", "publish", {})
+
+
+@pytest.mark.lakefs
+def test_the_server_protects_main_from_every_client(lakefs_lake):
+    from lakefs.exceptions import ForbiddenException
+
+    lakefs_lake.ensure_repository()
+    lakefs_lake.ensure_repository()
+    with pytest.raises(ForbiddenException):
+        lakefs_lake._branch("main").object("stray").upload(b"1", pre_sign=False)
+
+
+@pytest.mark.lakefs
+def test_a_source_that_changes_the_hooks_of_the_server_is_refused(lakefs_lake):
+    with pytest.raises(PermissionError, match="_lakefs_actions"):
+        publish(
+            lakefs_lake, "run", {"_lakefs_actions/gate.yaml": b"name: gate\non:\n  pre-merge:\nhooks: []\n"}
+        )
+
+
+@pytest.mark.lakefs
+def test_writers_who_share_a_branch_lose_nothing_that_was_acknowledged(lakefs_lake):
+    """Uploads are staged where all see them: the writers get in each other's way, and are told so."""
+    lakefs_lake.create_branch("run", "main")
+    with ThreadPoolExecutor(4) as pool:
+        runs = {
+            i: pool.submit(write, lakefs_lake, "run", {f"{i}/a": b"1", f"{i}/b": b"1"}) for i in range(12)
+        }
+    acknowledged = {f"{i}/{name}" for i, run in runs.items() if run.exception() is None for name in "ab"}
+    assert acknowledged <= set(lakefs_lake.paths("run"))
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize(
+    "lost", ["/branches ", "/objects?", "/branches/run/commits ", "/merge/main ", "/tags "]
+)
+def test_a_lost_answer_makes_nothing_happen_twice(lakefs_lake, lossy_proxy, lost):
+    lake = replace(lakefs_lake, endpoint=lossy_proxy.endpoint)
+    start = lake.resolve("main")
+    lossy_proxy.lose_answer_to(f"POST /api/v1/repositories/{lake.repository}", lost)
+    merged = publish(lake, "run", {"a": b"1"})
+    lake.tag("v1", merged)
+    assert lossy_proxy.has_lost
+    assert [commit.id for commit in lake.log("main")] == [merged, start]
+    assert len(list(lake.log("run"))) == 2
+    assert (lake.read("v1", "a"), lake.branches().keys()) == (b"1", {"main", "run"})
+
+
+@pytest.mark.lakefs
+def test_a_branch_is_gone_though_the_answer_was_lost(lakefs_lake, lossy_proxy):
+    lakefs_lake.create_branch("run", "main")
+    lossy_proxy.lose_answer_to("DELETE ", "/branches/run ")
+    replace(lakefs_lake, endpoint=lossy_proxy.endpoint).delete_branch("run")
+    assert lossy_proxy.has_lost
+    assert lakefs_lake.branches().keys() == {"main"}
