@@ -18,10 +18,10 @@ from cv_assets.spec.schema import Spec
 from jobs.publish_spec import publish_spec
 from jobs.receive import receive
 from jobs.release import release
-from jobs.retrain import retrain_job
+from jobs.retrain import retrain
 from jobs.roll_back import roll_back
 from jobs.take_labels import take_labels
-from resources.deployments import Deployment, current, open_lake
+from resources.deployments import Deployment, current
 from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 from sensors.new_exports import new_exports
@@ -44,10 +44,10 @@ STEPS: Final[dict[str, ModuleType]] = {
 def definitions(deployment: Deployment) -> dg.Definitions:
     """The code location of one deployment; its spec shapes the graph. Raises SpecError."""
     spec = load_spec(deployment.spec_file)
-    tables = Tables(open_lake(deployment), deployment)
+    tables = Tables(deployment)
     return dg.Definitions(
         assets=[_owned(asset, spec) for asset in _assets(spec)],
-        jobs=[publish_spec, receive, take_labels, retrain_job(spec), release, roll_back],
+        jobs=[publish_spec, receive, take_labels, retrain, release, roll_back],
         sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates],
         resources={"io_manager": tables, "tables": tables, "deployment": deployment},
     )

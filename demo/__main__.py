@@ -19,7 +19,7 @@ from demo.screen import Screen
 from demo.server import Location, Server, ServerError, serving
 from demo.story import Season, cast, finish
 from demo.watch import StoryError, Watch
-from resources.deployments import ROOT, Deployment, open_lake
+from resources.deployments import ROOT, Deployment
 from resources.tables import Tables
 
 FOLDER: Final = ROOT / ".demo"
@@ -69,7 +69,7 @@ def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
     with serving(home, LOCATION, ROOT / "infra" / "dagster.yaml", record, environment) as server:
         screen.say(f"Dagster is up: {server.url}")
         deployment = Deployment(SPEC_FILE, data_dir, "main", server.url)
-        tables = Tables(open_lake(deployment), deployment)
+        tables = Tables(deployment)
         watch = Watch(server, Dagster(server.url, LOCATION.name), tables, screen)
         season = Season(watch, spec, data_dir, parts)
         season.play()

@@ -21,7 +21,7 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 
-from resources.deployments import ROOT, Deployment
+from resources.deployments import ROOT, Deployment, open_lake
 from resources.lake import Content, Lake, MergeConflictError, RefNotFoundError
 
 ON_CANDIDATE: Final = {"lake/branch": "candidate"}
@@ -245,11 +245,19 @@ class Snapshot:
 class Tables(dg.IOManager):
     """Reads inputs at the step's pin and publishes what passed its audit."""
 
-    def __init__(self, lake: Lake, deployment: Deployment) -> None:
-        self.lake = lake
+    def __init__(self, deployment: Deployment, lake: Lake | None = None) -> None:
+        """`lake` is the deployment's own when None is given, opened on first use: definitions load without it."""
         self.deployment = deployment
+        self._lake = lake
         # One resource instance serves all steps of a process: the pin belongs to the step's attempt.
         self._pins: WeakKeyDictionary[Any, Snapshot] = WeakKeyDictionary()
+
+    @property
+    def lake(self) -> Lake:
+        """The lake of the deployment."""
+        if self._lake is None:
+            self._lake = open_lake(self.deployment)
+        return self._lake
 
     def head(self) -> Snapshot:
         """The data branch as it is now: for sensors, which pin nothing."""

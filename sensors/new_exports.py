@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, Literal
 
 import dagster as dg
 
@@ -61,10 +61,14 @@ def _attempts(instance: dg.DagsterInstance, files: Iterable[ExportFile]) -> dict
     for key in {file.key for file in files if file.sha256}:
         filters = dg.RunsFilter(job_name="take_labels", tags={"dagster/partition": key})
         for record in instance.get_run_records(filters, limit=1):
-            run = record.dagster_run
-            state = "finished" if run.is_success else "failed" if run.is_finished else "in progress"
-            attempts[key] = Attempt(run.run_id, state)
+            attempts[key] = Attempt(record.dagster_run.run_id, _state(record.dagster_run))
     return attempts
+
+
+def _state(run: dg.DagsterRun) -> Literal["in progress", "failed", "finished"]:
+    if not run.is_finished:
+        return "in progress"
+    return "finished" if run.is_success else "failed"
 
 
 def _log(context: dg.SensorEvaluationContext, moved: Iterable[ExportFile], waiting: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import hypothesis
 import pytest
 
 from cv_assets.spec.load import load_spec
@@ -13,6 +14,10 @@ from cv_assets.spec.schema import Spec
 from resources.deployments import ROOT, Deployment
 from resources.git_lake import GitLake
 from resources.tables import Tables
+
+# A slow example on a busy machine is no slow function.
+hypothesis.settings.register_profile("shared_machine", deadline=None)
+hypothesis.settings.load_profile("shared_machine")
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
@@ -36,7 +41,7 @@ def spec(deployment: Deployment) -> Spec:
 @pytest.fixture
 def tables(deployment: Deployment) -> Tables:
     """The IO manager over a fresh embedded lake."""
-    return Tables(GitLake(deployment.data_dir / "lake"), deployment)
+    return Tables(deployment, GitLake(deployment.data_dir / "lake"))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def explain(
             f" for {station}" if station else "" if matched else " with a name that the pattern does not fit"
         )
         states = _states(members, closed_groups.get(station, ())) if acquisition.close.complete_group else ""
-        ends = _ends(members[0], acquisition)
+        ends = _ends(members[0], acquisition, has_groups=bool(states))
         verb = "waits" if len(members) == 1 else "wait"
         sentences.append(f"{_count(members)} {verb}{whose}: {states}the delivery closes {ends}.")
     if unsettled:
@@ -187,9 +187,9 @@ def _states(files: Sequence[Waiting], late: Collection[str]) -> str:
     return f"{shown}; " if shown else ""
 
 
-def _ends(first: Waiting, acquisition: Acquisition) -> str:
+def _ends(first: Waiting, acquisition: Acquisition, *, has_groups: bool) -> str:
     closing, ends = acquisition.close, []
-    if closing.complete_group:
+    if has_groups:
         ends.append("when complete")
     if closing.files is not None:
         ends.append(f"at {closing.files} files")

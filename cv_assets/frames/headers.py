@@ -7,8 +7,10 @@ any content costs no more than a walk over the file.
 import mmap
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from cv_assets.frames.tags import Entry, TagsError, camera_metadata, directories, number, numbers
@@ -62,6 +64,16 @@ def read_header(content: Bytes) -> Header:
     if header.width < 1 or header.height < 1 or header.channels < 1 or header.depth_bits < 1:
         raise UnreadableError(f"its header claims {header.width} x {header.height} pixels")
     return header
+
+
+@contextmanager
+def mapped(file: Path) -> Iterator[Bytes]:
+    """The file's content without reading it into memory."""
+    if file.stat().st_size == 0:
+        yield b""
+        return
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
 def _parser(start: bytes) -> Callable[[Bytes], Header]:

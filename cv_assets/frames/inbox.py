@@ -77,21 +77,18 @@ class Inbox:
             f"there is no manifest of delivery {key}: expected {self._manifest_files(key)[0]}"
         )
 
-    def copy(self, manifest: Manifest, name: str, target: Path) -> tuple[str, int] | None:
-        """Copy a claimed file to `target`; its sha256 and its time of modification in nanoseconds.
+    def copy(self, manifest: Manifest, name: str, target: Path) -> str | None:
+        """Copy a claimed file to `target` and return its sha256.
 
         None when it is gone, or no longer is what the delivery claims. Raises FileNotFoundError when the inbox itself
         is not there: then nothing can be said of its files.
         """
         claimed = manifest.files[name]
-        for folder, is_claimed in (
-            (self.folder, lambda found: found == claimed),
-            # Putting a file away renames it.
-            (self.taken / manifest.key, lambda found: found.file == claimed.file),
-        ):
-            sha256 = _copy(folder / name, target, is_claimed)
-            if sha256 is not None:
-                return sha256, claimed.modified_ns
+        found = _copy(self.folder / name, target, claimed.__eq__)
+        # Putting a file away renames it, and a rename is a change.
+        found = found or _copy(self.taken / manifest.key / name, target, lambda one: one.file == claimed.file)
+        if found:
+            return found
         if not self.folder.is_dir():
             raise FileNotFoundError(f"the inbox {self.folder} is not there")
         return None
@@ -114,7 +111,7 @@ class Inbox:
         waiting = deliveries.waiting(memory, claims, acquisition)
         closed = closing.close(waiting, memory.closed_groups, acquisition, now, self._is_used)
         for manifest in closed:
-            _write_json(self.state / f"{manifest.key}.json", asdict(manifest))
+            _write_json(self.state / f"{manifest.key}.json", asdict(manifest), durably=True)
         memory = replace(memory, closed_groups=closing.note_groups(memory.closed_groups, closed))
         self._save(memory)
         # Only now: until it is in the memory, what became of the files is known from the manifest alone.
@@ -216,7 +213,7 @@ class Inbox:
     def _finish(self, manifest: Manifest, receipts: Receipts) -> None:
         became = {name: asdict(receipt) for name, receipt in receipts.items()}
         under_way, received = self._manifest_files(manifest.key)
-        _write_json(received, {**asdict(manifest), "receipts": became})
+        _write_json(received, {**asdict(manifest), "receipts": became}, durably=True)
         under_way.unlink()
 
     def _load(self) -> Memory | None:
@@ -226,7 +223,7 @@ class Inbox:
             return None
 
     def _save(self, memory: Memory) -> None:
-        _write_json(self.memory, _memory_values(memory))
+        _write_json(self.memory, _memory_values(memory), durably=False)
 
     def _rebuilt(self) -> Memory:
         """What every finished delivery says about files that may still lie in the inbox."""
@@ -300,14 +297,15 @@ def _read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
-def _write_json(file: Path, values: Mapping[str, Any]) -> None:
-    """All of the file or nothing, also when the machine stops."""
+def _write_json(file: Path, values: Mapping[str, Any], *, durably: bool) -> None:
+    """All of the file or nothing; `durably` also when the machine loses its power."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".unfinished")
     with unfinished.open("w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+        stream.write(json.dumps(values))
+        if durably:
+            stream.flush()
+            os.fsync(stream.fileno())
     unfinished.replace(file)
 
 

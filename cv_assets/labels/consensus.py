@@ -4,9 +4,14 @@ A statement's class is the one class of all its objects. Nothing seen is a state
 Objects of several classes name no class: such a vote counts for none, and as unsure.
 """
 
+from typing import Final
+
 import polars as pl
 
+from cv_assets.labels.schema import LabelTable
 from cv_assets.spec.schema import Consensus
+
+_OBJECTS: Final = LabelTable.create_empty().schema["objects"]
 
 
 def latest(checked: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +92,7 @@ def label_frames(checked: pl.DataFrame, consensus: Consensus, pass_class: str) -
             label=pl.when(pl.col("status") == "agreed").then("label"),
             objects=pl.when(pl.col("status") == "agreed")
             .then("objects")
-            .otherwise(pl.col("objects").list.head(0)),
+            .otherwise(pl.lit([], dtype=_OBJECTS)),
         )
         .drop("leading", "leaders", "unsure")
         .sort("frame_id")

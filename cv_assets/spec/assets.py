@@ -60,7 +60,8 @@ def in_force(project_spec: pl.DataFrame, deployment: Deployment) -> Spec:
     if changed := changed_sections(spec, project_spec):
         raise dg.Failure(
             f"{deployment.spec_file.name} and the published project_spec differ in: {', '.join(changed)}. "
-            "Materialize project_spec to put the file in force, or restore the file.",
+            "Materialize project_spec to put the file in force, or restore the file. A candidate keeps the spec of its "
+            "request: after a change, request a new one.",
             allow_retries=False,
         )
     return spec

@@ -25,7 +25,8 @@ class SpecError(ValueError):
 def load_spec(path: Path) -> Spec:
     """The spec in the YAML file at `path`.
 
-    Raises SpecError, whose message names the file, line, key, value and what was expected of every mistake.
+    Raises SpecError, whose message names the file, line, key, value and what was expected of every mistake. Only a rule
+    between two sections waits until each of them is free of mistakes.
     """
     source = _source(path)
     try:
@@ -43,7 +44,7 @@ def load_spec(path: Path) -> Spec:
 
 def parse_spec(text: str, source: str) -> Spec:
     """The spec in the YAML `text`; `source` names it in messages. Raises SpecError as `load_spec` does."""
-    values, root = _read_yaml(text, source)
+    values = _read_yaml(text, source)
     if values is None:
         raise SpecError(f"{source}: the file is empty; {_START}")
     if not isinstance(values, dict):
@@ -54,7 +55,8 @@ def parse_spec(text: str, source: str) -> Spec:
         # Through JSON, where lists and numbers are strict: `"1"` is no number and `1` is no text.
         return Spec.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise SpecError(_listed(mistakes(error), source, root)) from None
+        # Composed only now: the nodes know their lines, and cost as much as the values.
+        raise SpecError(_listed(mistakes(error), source, YAML(typ="safe", pure=True).compose(text))) from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{source}: expected plain settings: {error}") from error
 
@@ -100,12 +102,12 @@ class _PlainConstructor(SafeConstructor):
 _PlainConstructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
-def _read_yaml(text: str, source: str) -> tuple[Any, Node]:
-    """The values in `text`, and its nodes, which know their lines."""
+def _read_yaml(text: str, source: str) -> Any:
+    """The values in `text`. Raises SpecError."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _PlainConstructor
     try:
-        return yaml.load(text), yaml.compose(text)
+        return yaml.load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         key = text.splitlines()[line - 1].strip()

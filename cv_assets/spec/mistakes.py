@@ -138,17 +138,17 @@ def _resolve(loc: tuple[int | str, ...]) -> tuple[Place, list[type[Section]]]:
         place.append(step)
         if isinstance(step, str):
             field = sections[0].model_fields.get(step) if sections else None
-            sections = list(_sections(field.annotation)) if field else []
+            sections = list(sections_of(field.annotation)) if field else []
     return tuple(place), sections
 
 
-def _sections(annotation: Any) -> Iterator[type[Section]]:
+def sections_of(annotation: Any) -> Iterator[type[Section]]:
     """The sections that a type holds, through lists, options and alternatives."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     else:
         for argument in get_args(annotation):
-            yield from _sections(argument)
+            yield from sections_of(argument)
 
 
 def _kinds(sections: list[type[Section]]) -> list[str]:
@@ -177,7 +177,7 @@ def _homes(section: type[Section], above: str = "") -> Iterator[tuple[str, str]]
     kind = "".join(f" of `kind: {kind}`" for kind in _kinds([section]))
     for name, field in section.model_fields.items():
         yield name, f"`{above}`{kind}" if above else "the top of the file"
-        for inner in _sections(field.annotation):
+        for inner in sections_of(field.annotation):
             yield from _homes(inner, f"{above}.{name}".removeprefix("."))
 
 
@@ -185,7 +185,7 @@ def _meaning(field: FieldInfo) -> str:
     """What a setting is for, as its model describes it."""
     if field.description:
         return field.description
-    if inner := next(_sections(field.annotation), None):
+    if inner := next(sections_of(field.annotation), None):
         return (inner.__doc__ or "").split("\n")[0]
     choices = [one for one in get_args(field.annotation) if isinstance(one, str)]
     return f"One of: {', '.join(choices)}." if choices else ""

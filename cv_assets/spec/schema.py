@@ -318,7 +318,7 @@ class Model(Section):
 class Training(Section):
     """The models of a candidate and what they share."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     folds: int = Field(5, ge=2, description="Grouped folds of the out-of-fold scores.")
     models: tuple[Model, ...] = Field(min_length=1)
 

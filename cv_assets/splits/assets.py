@@ -141,5 +141,7 @@ def _counts(rows: pl.DataFrame, spec: Spec) -> pl.DataFrame:
         for name in spec.conditions
     ]
     by = ["role", "label", *spec.conditions]
-    counted = rows.with_columns(conditions).group_by(by).agg(frames=pl.len(), groups=pl.col("group").n_unique())
+    counted = (
+        rows.with_columns(conditions).group_by(by).agg(frames=pl.len(), groups=pl.col("group").n_unique())
+    )
     return counted.sort(by)

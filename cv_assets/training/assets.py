@@ -54,7 +54,6 @@ def checkpoint_asset(model: Model) -> dg.AssetsDefinition:
         pool="training",
     )
 
-    @dg.asset(**table.arguments, description=_description(model))
     def checkpoint(
         context: dg.AssetExecutionContext,
         project_spec: pl.DataFrame,
@@ -67,22 +66,29 @@ def checkpoint_asset(model: Model) -> dg.AssetsDefinition:
 
         spec = in_force(project_spec, deployment)
         settings = next(one for one in spec.training.models if one.name == model.name)
-        frames = training_set(split_table, spec.class_names, tables.snapshot(context).fetch)
-        trained = train(settings, spec.training, frames, cache_dir=deployment.cache_dir, say=context.log.info)
+        try:
+            frames = training_set(split_table, spec.class_names, tables.snapshot(context).fetch)
+            trained = train(
+                settings, spec.training, frames, cache_dir=deployment.cache_dir, say=context.log.info
+            )
+        except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+            # The same frames and settings would fail again.
+            raise dg.Failure(f"{table.name}: {error}", allow_retries=False) from error
         files = stored.checkpoint_files(settings, context.partition_key, trained)
         rows = stored.checkpoint_row(settings, spec.training, context.partition_key, frames, trained)
-        error = stored.reproduction_error(
+        difference = stored.reproduction_error(
             rows.row(0, named=True), files, frames, trained, deployment.cache_dir
         )
         checks = [
-            _reproduces(error, stored.TOLERANCE),
+            _reproduces(difference, stored.TOLERANCE),
             _out_of_fold(trained, frames),
             NO_LEAK.no_rows(stored.leaked_frames(frames, split_table)),
             LEARNED.result(trained.converged, trained.remark),
         ]
         yield from table.audited(rows, files=files, checks=checks, metadata=_metadata(trained, frames, spec))
 
-    return checkpoint
+    definition: dg.AssetsDefinition = dg.asset(**table.arguments, description=_description(model))(checkpoint)
+    return definition
 
 
 def _description(model: Model) -> str:
@@ -98,11 +104,11 @@ def _description(model: Model) -> str:
     )
 
 
-def _reproduces(error: float, tolerance: float) -> dg.AssetCheckResult:
+def _reproduces(difference: float, tolerance: float) -> dg.AssetCheckResult:
     return REPRODUCES.result(
-        error <= tolerance,
-        f"On a few training frames the probabilities differ by at most {error:.1e}; {tolerance:.0e} is allowed.",
-        {"largest_difference": error},
+        difference <= tolerance,
+        f"On a few training frames the probabilities differ by at most {difference:.1e}; {tolerance:.0e} is allowed.",
+        {"largest_difference": difference},
     )
 
 

@@ -78,6 +78,19 @@ def restore_backbone(architecture: str, input_size: int, path: Path) -> Backbone
     return Backbone(architecture, input_size, module, sha256_of(path))
 
 
+def package_file(name: str, package: WeightPackage) -> Path:
+    """Where the package's weights are, found without importing it. Raises ModuleNotFoundError with what to install."""
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(
+            f"the weights {name} come with a package that is not installed: run `{package.install}`"
+        )
+    files = sorted(Path(spec.submodule_search_locations[0]).glob(package.file))
+    if len(files) != 1:
+        raise ValueError(f"{package.module} should hold one {package.file}, found {len(files)}")
+    return files[0]
+
+
 def _from_package(model: Model, cache_dir: Path) -> tuple[nn.Module, str]:
     name = model.weights.name or ""
     if name not in PACKAGES:
@@ -88,21 +101,9 @@ def _from_package(model: Model, cache_dir: Path) -> tuple[nn.Module, str]:
             f"the package {name} holds weights of {package.architecture}, "
             f"but model {model.name} has the architecture {model.architecture!r}"
         )
-    path = _file_of(name, package)
+    path = package_file(name, package)
     found = _check_hash(model.weights, sha256_of(path))
     return _with_weights(model.architecture, package.read(path, cache_dir), name), found
-
-
-def _file_of(name: str, package: WeightPackage) -> Path:
-    spec = importlib.util.find_spec(package.module)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            f"the weights {name} come with a package that is not installed: run `{package.install}`"
-        )
-    files = sorted(Path(spec.submodule_search_locations[0]).glob(package.file))
-    if len(files) != 1:
-        raise ValueError(f"{package.module} should hold one {package.file}, found {len(files)}")
-    return files[0]
 
 
 def _from_file(architecture: str, weights: Weights) -> tuple[nn.Module, str]:

@@ -20,7 +20,7 @@ from torch import nn
 
 from cv_assets.spec.schema import FineTuneRecipe
 from cv_assets.training.backbones import Backbone
-from cv_assets.training.features import FeatureNet, cores
+from cv_assets.training.features import FeatureNet
 from cv_assets.training.folds import Indices, grouped_folds
 from cv_assets.training.heads import Head, Labels, OutOfFold
 
@@ -268,19 +268,17 @@ def pick_device() -> torch.device:
 
 @contextmanager
 def reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, PyTorch draws from `seed` and, on a CPU, uses deterministic algorithms and one thread per core."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    """Inside, PyTorch draws from `seed` and, on a CPU, uses deterministic algorithms."""
+    before = torch.are_deterministic_algorithms_enabled()
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         # On a GPU this would demand an environment variable of the whole process.
         torch.use_deterministic_algorithms(device.type == "cpu")
-        torch.set_num_threads(cores())
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0])
-            torch.set_num_threads(before[1])
+            torch.use_deterministic_algorithms(before)
 
 
 def _train_batches(indices: Indices, size: int, order: torch.Generator | None) -> list[Indices]:

@@ -64,8 +64,9 @@ class Head:
 
     def _logits(self, features_ND: Floats) -> NDArray[np.float64]:
         standard_ND = (features_ND.astype(np.float64) - self.mean) / self.scale
-        logits_NC: NDArray[np.float64] = standard_ND @ self.weight.T + self.bias
-        return logits_NC
+        # Row by row: the bits of a matrix product's row depend on how many rows there are.
+        logits = [self.weight @ standard_D + self.bias for standard_D in standard_ND]
+        return np.array(logits, dtype=np.float64).reshape(len(standard_ND), len(self.bias))
 
 
 @dataclass(frozen=True)

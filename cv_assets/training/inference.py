@@ -1,6 +1,5 @@
 """Inference: a predictor made of what a checkpoint stored, the same for evaluation and for inspection."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ def load_predictor(row: Mapping[str, Any], fetch: Callable[[str], Path], cache_d
     _check(row["weights"], head_file, row["weights_sha256"])
     backbone_sha256 = Path(row["backbone"]).stem
     _check(row["backbone"], backbone_file, backbone_sha256)
-    model = Model.model_validate(json.loads(row["recipe"]))
+    model = Model.model_validate_json(row["recipe"])
     backbone = restore_backbone(row["architecture"], model.input_size, backbone_file)
     blocks, pool = pooling(model)
     extractor = Extractor(backbone, backbone_sha256, blocks, pool, cache_dir)

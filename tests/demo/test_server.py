@@ -69,7 +69,7 @@ def dagster(server: Server) -> Dagster:
 def watch(server: Server, dagster: Dagster, tmp_path: Path) -> Watch:
     deployment = Deployment(tmp_path / "spec.yaml", tmp_path, "main", server.url)
     screen = Screen(Console(file=io.StringIO()))
-    return Watch(server, dagster, Tables(GitLake(tmp_path / "lake"), deployment), screen)
+    return Watch(server, dagster, Tables(deployment, GitLake(tmp_path / "lake")), screen)
 
 
 def finished(dagster: Dagster, run_id: str) -> Run:

@@ -92,10 +92,14 @@ class World:
 
     def __init__(self, deployment: Deployment, instance: dg.DagsterInstance, lake: GitLake) -> None:
         self.lake, self.instance = lake, instance
-        self.tables = Tables(lake, deployment)
-        self.resources = {"io_manager": self.tables, "tables": self.tables, "deployment": deployment}
+        self.deployment = deployment
+        self.use(lake)
         instance.add_dynamic_partitions("deliveries", ["d1", "d2"])
         instance.add_dynamic_partitions("candidates", ["c1"])
+
+    def use(self, lake):
+        self.tables = Tables(self.deployment, lake)
+        self.resources = {"io_manager": self.tables, "tables": self.tables, "deployment": self.deployment}
 
     def run(self, asset, partition=None, **config):
         name = asset.key.path[-1]
@@ -357,10 +361,10 @@ class DyingLake(GitLake):
 @pytest.mark.parametrize("verb", ["commit", "merge"])
 def test_an_interrupted_publication_leaves_nothing_visible_and_can_be_repeated(tmp_path, world, verb):
     before = world.lake.resolve("main")
-    world.tables.lake = DyingLake(tmp_path / "wap", verb)
+    world.use(DyingLake(tmp_path / "wap", verb))
     assert not world.run(parts, "d1").success
     assert world.lake.resolve("main") == before
-    world.tables.lake = world.lake
+    world.use(world.lake)
     assert world.run(parts, "d1").success
     assert world.main.partitions("parts") == ["d1"]
 
@@ -369,10 +373,10 @@ def test_a_tag_lost_to_a_crash_is_set_by_the_next_publication(tmp_path, world):
     world.run(parts, "d1")
     world.run(training_request, "c1")
     world.run(model, "c1")
-    world.tables.lake = DyingLake(tmp_path / "wap", "tag")
+    world.use(DyingLake(tmp_path / "wap", "tag"))
     assert not world.run(released, key="c1").success
     published = world.lake.resolve("main")
     assert world.lake.tags() == {}
-    world.tables.lake = world.lake
+    world.use(world.lake)
     assert world.run(released, key="c1").success
     assert world.lake.tags() == {"v1.0.0": published}

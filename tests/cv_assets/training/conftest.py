@@ -1,7 +1,6 @@
 """Drawn frames and tiny models, so that trainings take seconds."""
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from cv_assets.spec.schema import Model, Training
@@ -18,10 +18,19 @@ CLASSES = ("sound", "defective")
 FROZEN = {"kind": "frozen", "C": 0.1}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch's threads wait for each other in a loop: on busy cores tiny models then take many times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all tests that do not ask about it: exporting a graph takes seconds."""
-    return tmp_path_factory.mktemp("cache")
+    return tmp_path_factory.mktemp("data") / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +58,7 @@ def make_settings() -> Callable[..., Training]:
     return make
 
 
-def draw_cell(number: int, *, defective: bool, side: int = 48) -> NDArray[np.uint8]:
+def draw_cell(number: int, *, defective: bool, side: int = 32) -> NDArray[np.uint8]:
     """A grey cell with noise, and a dark crack across it when it is defective."""
     random = np.random.default_rng(number)
     cell = random.integers(110, 150, (side, side), dtype=np.uint8)
@@ -91,13 +100,12 @@ def frames(split_table: pl.DataFrame) -> TrainingSet:
 @pytest.fixture(scope="session")
 def weight_package() -> Callable[[str], Path]:
     """The file of a weight package; the test is skipped, with what to install, when it is not there."""
-    from cv_assets.training.backbones import PACKAGES
+    from cv_assets.training.backbones import PACKAGES, package_file
 
     def find(name: str) -> Path:
-        package = PACKAGES[name]
-        spec = importlib.util.find_spec(package.module)
-        if spec is None or spec.submodule_search_locations is None:
-            pytest.skip(f"needs {package.module}: {package.install}")
-        return next(Path(spec.submodule_search_locations[0]).glob(package.file))
+        try:
+            return package_file(name, PACKAGES[name])
+        except ModuleNotFoundError as missing:
+            pytest.skip(str(missing))
 
     return find

@@ -1,0 +1,264 @@
+"""The frames step: what cameras delivered, and the same captures after the one deterministic pass."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+import polars as pl
+
+from cv_assets.frames.deliveries import Manifest
+from cv_assets.frames.inbox import Inbox
+from cv_assets.frames.receiving import Received, receive
+from cv_assets.frames.schema import PreparedFrames, RawFrames
+from cv_assets.spec.assets import in_force
+from cv_assets.spec.schema import Acquisition, Preparation, Spec
+from resources.deployments import Deployment
+from resources.partitions import deliveries
+from resources.pictures import as_markdown, figure_png, montage
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview, table_path
+
+if TYPE_CHECKING:
+    from cv_assets.frames.preparing import PreparedDelivery, Shown
+
+CAPTURES_ARE_NEW = Check("captures_are_new", "Is no capture part of another delivery already?")
+FILES_ARE_ACCOUNTED_FOR = Check(
+    "files_are_accounted_for", "Was every claimed file taken, or known, or gone before it could be read?"
+)
+FRAMES_DIFFER = Check(
+    "frames_differ",
+    "Does every capture have a picture of its own? The same bytes twice point to a camera that stands still.",
+    blocking=False,
+)
+CAPTURES_HAVE_ONE_ROW = Check("captures_have_one_row", "Has every raw capture exactly one row?")
+FRAMES_ARE_ACCEPTED = Check(
+    "frames_are_accepted",
+    "Are all frames accepted? A rejected one is a row like any other, and a hint that its station needs attention.",
+    blocking=False,
+)
+
+RAW_FRAMES = TableAsset(
+    "raw_frames",
+    RawFrames,
+    step="frames",
+    partitions=deliveries,
+    checks=(CAPTURES_ARE_NEW, FILES_ARE_ACCOUNTED_FOR, FRAMES_DIFFER),
+)
+PREPARED_FRAMES = TableAsset(
+    "prepared_frames",
+    PreparedFrames,
+    step="frames",
+    kinds=frozenset({"opencv"}),
+    partitions=deliveries,
+    checks=(CAPTURES_HAVE_ONE_ROW, FRAMES_ARE_ACCEPTED),
+)
+
+_SHOWN_COLUMNS: Final = ("part", "station", "camera", "group", "captured_at", "width", "height", "file_name")
+
+
+@dg.asset(**RAW_FRAMES.arguments)
+def raw_frames(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """What cameras delivered: one capture per row, as it arrived, with where its bytes are.
+
+    A delivery is the files of one station that were written down together in its manifest. Every file is a row, also
+    one that is no image. A file that an earlier delivery brought already gets no second row; one that was rewritten
+    before it could be read joins a later delivery.
+    """
+    acquisition = in_force(project_spec, deployment).acquisition
+    snapshot, box = tables.snapshot(context), inbox(deployment, acquisition)
+    manifest = _claimed(box, context.partition_key)
+    earlier = _captures_elsewhere(snapshot, manifest.key)
+    with _scratch(deployment) as folder:
+        received = receive(
+            box,
+            manifest,
+            acquisition=acquisition,
+            elsewhere=set(earlier["capture_id"]),
+            published=snapshot.table("raw_frames", manifest.key, or_empty=RawFrames),
+            received_at=datetime.now(UTC),
+            folder=folder,
+        )
+        yield from RAW_FRAMES.audited(
+            received.rows,
+            files={**received.files, receipt_path(manifest.key): _receipts_json(received)},
+            checks=[
+                CAPTURES_ARE_NEW.no_rows(received.rows.join(earlier, on="capture_id", how="semi")),
+                _accounts(manifest, received),
+                FRAMES_DIFFER.no_rows(_same_pictures(received.rows, earlier)),
+            ],
+            metadata={
+                "rows": preview(received.rows, _SHOWN_COLUMNS),
+                "closed by": manifest.closed_by,
+                "files": ", ".join(f"{count} {outcome}" for outcome, count in received.outcomes().items()),
+                **_not_taken(received),
+            },
+        )
+
+
+@dg.asset(**PREPARED_FRAMES.arguments)
+def prepared_frames(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    raw_frames: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """The same captures after the one deterministic pass: accepted, or rejected with the reason and its score.
+
+    The pass is the spec's `preparation`; training and inspection see exactly these pictures. Statistics are measured
+    of the frame as it was taken and of what a model sees, for normalising hides a drift of the exposure.
+    """
+    from cv_assets.frames.preparing import prepare_delivery, rejections
+
+    spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
+    with _scratch(deployment) as folder:
+        delivery = prepare_delivery(
+            raw_frames,
+            snapshot.fetch,
+            preparation=spec.preparation,
+            acquisition=spec.acquisition,
+            folder=folder,
+        )
+        yield from PREPARED_FRAMES.audited(
+            delivery.rows,
+            files=delivery.files,
+            checks=[
+                CAPTURES_HAVE_ONE_ROW.no_rows(_miscounted(raw_frames, delivery.rows)),
+                FRAMES_ARE_ACCEPTED.result(delivery.rows["accepted"].all(), f"{rejections(delivery.rows)}."),
+            ],
+            metadata=_pictures(delivery, raw_frames, snapshot, spec),
+        )
+
+
+def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
+    """The watched folder of a deployment."""
+    return Inbox(
+        folder=deployment.data_dir / acquisition.inbox,
+        state=deployment.data_dir / "deliveries",
+        memory=deployment.cache_dir / "inbox.json",
+    )
+
+
+def receipt_path(delivery: str) -> str:
+    """Where in the lake it is written what became of each file that a delivery claimed."""
+    return f"raw_frames/{delivery}/receipts.json"
+
+
+def _claimed(box: Inbox, delivery: str) -> Manifest:
+    try:
+        return box.manifest(delivery)
+    except FileNotFoundError as error:
+        raise dg.Failure(
+            f"{error}. A delivery is made by the sensor new_deliveries from files in {box.folder}.",
+            allow_retries=False,
+        ) from error
+
+
+def _captures_elsewhere(snapshot: Snapshot, delivery: str) -> pl.DataFrame:
+    """Capture and frame of every row of the other deliveries."""
+    columns = ("capture_id", "frame_id")
+    others = [key for key in snapshot.partitions("raw_frames") if key != delivery]
+    # Only two columns of what may be thousands of tables: the files are mapped, not loaded.
+    files = [snapshot.fetch(table_path("raw_frames", key)) for key in others]
+    return (
+        pl.scan_parquet(files).select(columns).collect()
+        if files
+        else RawFrames.create_empty().select(columns)
+    )
+
+
+@contextmanager
+def _scratch(deployment: Deployment) -> Iterator[Path]:
+    """A folder for bytes on their way into the lake, on the disk of the data: a delivery may not fit into memory."""
+    deployment.cache_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=deployment.cache_dir, prefix="frames-") as folder:
+        yield Path(folder)
+
+
+def _receipts_json(received: Received) -> bytes:
+    return json.dumps(
+        {name: asdict(receipt) for name, receipt in received.receipts.items()}, indent=1
+    ).encode()
+
+
+def _accounts(manifest: Manifest, received: Received) -> dg.AssetCheckResult:
+    outcomes = received.outcomes()
+    said = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    passed = (
+        set(received.receipts) == set(manifest.files) and outcomes.get("taken", 0) == received.rows.height
+    )
+    return FILES_ARE_ACCOUNTED_FOR.result(passed, f"Of {len(manifest.files)} claimed files: {said}.")
+
+
+def _not_taken(received: Received) -> dict[str, dg.TableMetadataValue]:
+    """The files that got no row and why, if there are any."""
+    others = [
+        (name, receipt.outcome) for name, receipt in received.receipts.items() if receipt.outcome != "taken"
+    ]
+    if not others:
+        return {}
+    return {
+        "not taken": preview(pl.DataFrame(others, schema=["file", "because"], orient="row"), rows_shown=20)
+    }
+
+
+def _same_pictures(rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    seen_before = pl.col("frame_id").is_in(earlier["frame_id"].implode())
+    return rows.filter(pl.col("frame_id").is_duplicated() | seen_before).select(
+        "station", "camera", "part", "frame_id"
+    )
+
+
+def _miscounted(raw_frames: pl.DataFrame, prepared_frames: pl.DataFrame) -> pl.DataFrame:
+    """Captures without a row, with several, or that no camera took."""
+    rows = prepared_frames.group_by("capture_id").agg(rows=pl.len())
+    both = raw_frames.select("capture_id", raw=1).join(rows, on="capture_id", how="full", coalesce=True)
+    return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
+
+
+def _pictures(
+    delivery: "PreparedDelivery", raw_frames: pl.DataFrame, snapshot: Snapshot, spec: Spec
+) -> dict[str, dg.MetadataValue]:
+    from cv_assets.frames.preparing import accepted_frames, rejected_frames
+
+    max_pixels = spec.preparation.bounds.max_pixels
+    rejected = rejected_frames(delivery, raw_frames, snapshot.fetch, max_pixels)
+    return {
+        "reasons": preview(delivery.rows["reason"].value_counts(sort=True), rows_shown=20),
+        **_montage("accepted", accepted_frames(delivery, raw_frames)),
+        **_montage("rejected", rejected),
+        **_focus(delivery.rows, spec.preparation),
+    }
+
+
+def _montage(name: str, shown: "Shown") -> dict[str, dg.MetadataValue]:
+    if not shown.images:
+        return {}
+    return {name: dg.MetadataValue.md(as_markdown(montage(shown.images, shown.captions), f"{name} frames"))}
+
+
+def _focus(rows: pl.DataFrame, preparation: Preparation) -> dict[str, dg.MetadataValue]:
+    """How sharp the decoded frames are, beside the bound."""
+    from matplotlib.figure import Figure
+
+    focus = rows["decoded"].struct.field("focus").drop_nulls()
+    if focus.is_empty():
+        return {}
+    figure = Figure(figsize=(5, 2), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(focus.to_numpy(), bins=30, color="tab:blue")
+    if (bound := preparation.bounds.min_focus) is not None:
+        axes.axvline(bound, color="tab:red", label=f"rejected below {bound:g}")
+        axes.legend()
+    axes.set(xlabel="focus (variance of the Laplacian)", ylabel="frames")
+    return {"focus": dg.MetadataValue.md(as_markdown(figure_png(figure), "focus of the decoded frames"))}

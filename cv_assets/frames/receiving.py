@@ -1,0 +1,119 @@
+"""Taking a delivery in: each claimed file is read once, and something is said of each."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cv_assets.frames.captures import capture_row, readable
+from cv_assets.frames.deliveries import Manifest, Receipt
+from cv_assets.frames.headers import Bytes, UnreadableError, mapped, read_header
+from cv_assets.frames.inbox import Inbox
+from cv_assets.frames.schema import RawFrames
+from cv_assets.spec.schema import Acquisition
+
+
+@dataclass(frozen=True)
+class Received:
+    """A delivery as it was read: its captures, what became of each claimed file, and the bytes by their lake path."""
+
+    rows: pl.DataFrame
+    receipts: Mapping[str, Receipt]
+    files: Mapping[str, Path]
+
+    def outcomes(self) -> Mapping[str, int]:
+        """How many files had each outcome."""
+        return Counter(receipt.outcome for receipt in self.receipts.values())
+
+
+def receive(
+    inbox: Inbox,
+    manifest: Manifest,
+    *,
+    acquisition: Acquisition,
+    elsewhere: Collection[str],
+    published: pl.DataFrame,
+    received_at: datetime,
+    folder: Path,
+) -> Received:
+    """Read the claimed files of a delivery, copying them to `folder`, which must outlive what is returned.
+
+    A capture that is among `elsewhere`, the capture ids of other deliveries, was delivered again and gets no row.
+    `published` are this delivery's own rows, if it was taken in before: a file that is gone since keeps its row.
+    Raises OSError when a file or the inbox cannot be read.
+    """
+    read = _Reading(inbox, manifest, acquisition, received_at, folder)
+    before = {row["file_name"]: row for row in published.iter_rows(named=True)}
+    taken_before = {row["capture_id"] for row in before.values()}
+    found: list[_File] = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for file in threads.map(read.file, range(len(manifest.files)), manifest.files):
+            if file.row is None and readable(file.name) in before:
+                found.append(_kept(file.name, before[readable(file.name)]))
+            elif (
+                file.row
+                and file.row["capture_id"] in elsewhere
+                and file.row["capture_id"] not in taken_before
+            ):
+                found.append(_File(file.name, replace(file.receipt, outcome="repeated")))
+            else:
+                found.append(file)
+    rows = pl.DataFrame([file.row for file in found if file.row], schema=RawFrames.create_empty().schema)
+    return Received(
+        rows.sort("captured_at", "file_name"),
+        {file.name: file.receipt for file in found},
+        {file.row["path"]: file.copy for file in found if file.row and file.copy},
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    receipt: Receipt
+    row: dict[str, Any] | None = None
+    copy: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    inbox: Inbox
+    manifest: Manifest
+    acquisition: Acquisition
+    received_at: datetime
+    folder: Path
+
+    def file(self, place: int, name: str) -> _File:
+        # Not under its own name, which may be too odd for another file system.
+        copy = self.folder / str(place)
+        sha256 = self.inbox.copy(self.manifest, name, copy)
+        if sha256 is None:
+            is_there = (self.inbox.folder / name).exists()
+            return _File(name, Receipt("changed" if is_there else "vanished"))
+        with mapped(copy) as content:
+            row = capture_row(
+                name,
+                content=content,
+                frame_id=sha256,
+                modified_ns=self.manifest.files[name].modified_ns,
+                delivery=self.manifest.key,
+                received_at=self.received_at,
+                acquisition=self.acquisition,
+            )
+            return _File(name, Receipt("taken", sha256, _is_whole(content)), row, copy)
+
+
+def _kept(name: str, row: dict[str, Any]) -> _File:
+    return _File(name, Receipt("taken", row["frame_id"]), row)
+
+
+def _is_whole(content: Bytes) -> bool:
+    try:
+        return not read_header(content).missing
+    except UnreadableError:
+        return False

@@ -1,0 +1,123 @@
+"""Watch the inbox: what settles in it is closed into deliveries, and each delivery is requested until it is published.
+
+Nothing is kept in the cursor. What is known is on disk (manifests) and in the lake (what is published).
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+from cv_assets.frames.assets import inbox, receipt_path
+from cv_assets.frames.closing import explain
+from cv_assets.frames.inbox import Inbox, Look, Published, read_receipts
+from cv_assets.spec.assets import in_force
+from cv_assets.spec.schema import Acquisition
+from resources.deployments import Deployment
+from resources.partitions import deliveries
+from resources.tables import Snapshot, Tables
+
+PARTITION_NAME_TAG: Final = "dagster/partition"
+AT_ONCE: Final = 4
+"""How many deliveries are taken in at the same time: each is a process, and a backlog must not fill the machine."""
+FINISHED_BY: Final = "prepared_frames"
+"""The last table of a delivery: while it is missing, the delivery is under way."""
+
+
+@dg.sensor(
+    job_name="receive",
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Watches the inbox. Files that settled become a delivery when the spec's `close` says so, and a run "
+    "takes it in; published files move to `taken/`. A delivery whose run failed waits for a person.",
+)
+def new_deliveries(
+    context: dg.SensorEvaluationContext,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> dg.SensorResult | dg.SkipReason:
+    """Look at the inbox once, then request a run for each delivery that has none."""
+    head = tables.head()
+    if not head.has("project_spec"):
+        return dg.SkipReason("No spec is published yet: materialize project_spec.")
+    try:
+        acquisition = in_force(head.table("project_spec"), deployment).acquisition
+        look, runs = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
+    except dg.Failure as failure:
+        return dg.SkipReason(str(failure.description))
+    except (FileNotFoundError, Timeout) as error:
+        return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
+    for manifest in look.closed:
+        context.log.info(f"{manifest.key}: {len(manifest.files)} files, for {manifest.closed_by}")
+    free = AT_ONCE - sum(not run.is_finished for run in runs.values())
+    new = [manifest.key for manifest in look.under_way if manifest.key not in runs]
+    if not new[: max(free, 0)]:
+        return dg.SkipReason(" ".join(_why_nothing(look, runs, acquisition)))
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=key, partition_key=key) for key in new[:free]],
+        dynamic_partitions_requests=[deliveries.build_add_request(new[:free])],
+    )
+
+
+def _look(
+    instance: dg.DagsterInstance, tables: Tables, box: Inbox, acquisition: Acquisition
+) -> tuple[Look, Mapping[str, dg.DagsterRun]]:
+    """Raises FileNotFoundError when the inbox is not there, Timeout when another look is under way."""
+    if box.folder.parent == box.state.parent:
+        # The data folder's own inbox is made; another one that is missing may only be unmounted.
+        box.folder.mkdir(parents=True, exist_ok=True)
+    box.state.mkdir(parents=True, exist_ok=True)
+    with FileLock(box.state / "look.lock", timeout=0):
+        # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
+        runs = _newest_runs(instance, [manifest.key for manifest in box.under_way()])
+        head = tables.head()
+        return box.look(acquisition, lambda key: _published(head, key), time.time()), runs
+
+
+def _newest_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> Mapping[str, dg.DagsterRun]:
+    """The newest run of each delivery that has one."""
+    if not keys:
+        return {}
+    filters = dg.RunsFilter(job_name="receive", tags={PARTITION_NAME_TAG: keys})
+    newest_last = reversed(instance.get_runs(filters))
+    return {run.tags[PARTITION_NAME_TAG]: run for run in newest_last}
+
+
+def _published(head: Snapshot, delivery: str) -> Published | None:
+    if not head.has("raw_frames", delivery):
+        return None
+    receipts = read_receipts(json.loads(head.read(receipt_path(delivery))))
+    return Published(receipts, finished=head.has(FINISHED_BY, delivery))
+
+
+def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acquisition) -> list[str]:
+    under_way = [manifest.key for manifest in look.under_way]
+    sentences = [_state(key, runs[key]) for key in under_way if key in runs]
+    if queued := len(under_way) - len(sentences):
+        sentences.append(f"{queued} more wait until fewer than {AT_ONCE} are being taken in.")
+    sentences += explain(look.waiting, look.unsettled, look.closed_groups, acquisition)
+    if look.put_away:
+        sentences.append(f"{look.put_away} published files were put away.")
+    if look.ignored:
+        ignored = ", ".join(
+            f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(look.ignored.items())
+        )
+        sentences.append(f"Not taken: {ignored}.")
+    return sentences or ["The inbox is empty."]
+
+
+def _state(delivery: str, run: dg.DagsterRun) -> str:
+    if not run.is_finished:
+        return f"{delivery} is being taken in by run {run.run_id}."
+    if run.is_success:
+        return (
+            f"Run {run.run_id} ended well, but {delivery} is not published here: "
+            "materialize raw_frames and prepared_frames of this partition."
+        )
+    return (
+        f"Run {run.run_id} of {delivery} ended as {run.status.value.lower()}: read why there, mend it, "
+        "then re-execute it from failure. Its files stay where they are."
+    )

@@ -1,0 +1,133 @@
+"""Intervals that respect groups."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta
+from statsmodels.stats.proportion import proportion_confint
+
+from cv_assets.evaluation.intervals import quantile_interval, score_interval
+from cv_assets.evaluation.metrics import mean, share
+
+
+def of_groups(*groups: tuple[int, int]):
+    """The share of hits of groups given as (hits, frames)."""
+    hits = np.concatenate([np.arange(frames) < hit for hit, frames in groups])
+    group = np.repeat(np.arange(len(groups)), [frames for _, frames in groups])
+    return share(hits, np.ones(len(hits), dtype=bool), group)
+
+
+def width(statistic, confidence=0.95) -> float:
+    interval = score_interval(statistic, confidence)
+    return interval.high - interval.low
+
+
+GROUPS = st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1)
+
+
+@given(GROUPS, st.floats(0.5, 0.999))
+def test_the_interval_holds_the_estimate_and_stays_within_0_and_1(groups, confidence):
+    interval = score_interval(of_groups(*groups), confidence)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.value == pytest.approx(sum(hit for hit, _ in groups) / sum(n for _, n in groups))
+
+
+@given(GROUPS)
+def test_more_confidence_is_a_wider_interval(groups):
+    statistic = of_groups(*groups)
+    assert width(statistic, 0.8) <= width(statistic, 0.95) + 1e-9 <= width(statistic, 0.99) + 2e-9
+
+
+@given(GROUPS)
+def test_it_is_at_least_as_wide_as_if_frames_were_independent(groups):
+    hits, frames = sum(hit for hit, _ in groups), sum(n for _, n in groups)
+    low, high = proportion_confint(hits, frames, alpha=0.05, method="wilson")
+    assert width(of_groups(*groups)) >= high - low - 1e-9
+
+
+@pytest.mark.parametrize("hits", [0, 1, 3, 5])
+def test_the_same_frames_in_fewer_groups_are_a_wider_interval(hits):
+    # 240 frames, the same share in every group.
+    widths = [width(of_groups(*[(hits * 24 // groups, 240 // groups)] * groups)) for groups in (2, 4, 8, 24)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > widths[-1]
+
+
+def test_many_groups_of_one_frame_give_wilsons_interval():
+    statistic = of_groups(*[(1, 1)] * 300, *[(0, 1)] * 700)
+    interval = score_interval(statistic, 0.95)
+    wilson = proportion_confint(300, 1000, alpha=0.05, method="wilson")
+    assert (interval.low, interval.high) == pytest.approx(wilson, abs=2e-4)
+
+
+def test_groups_that_are_all_or_nothing_count_once_each():
+    # Ten groups of 50 equal frames say as much as ten frames; Student's quantile of 9 degrees widens it further.
+    statistic = of_groups(*[(50, 50)] * 4, *[(0, 50)] * 6)
+    wilson = proportion_confint(4, 10, alpha=0.05, method="wilson")
+    interval = score_interval(statistic, 0.95)
+    assert (interval.low, interval.high) == pytest.approx(wilson, abs=1e-9)
+
+
+def test_one_group_is_one_observation():
+    low, high = proportion_confint(0.2, 1, alpha=0.05, method="wilson")
+    interval = score_interval(of_groups((12, 60)), 0.95)
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_a_share_of_nothing_is_not_defined():
+    nothing = np.zeros(4, dtype=bool)
+    interval = score_interval(share(~nothing, nothing, np.array([0, 0, 1, 1])), 0.95)
+    assert (interval.value, interval.low, interval.high) == (None, None, None)
+
+
+def test_the_standard_error_is_that_of_group_means_for_groups_of_one_size():
+    rates = np.array([0.1, 0.3, 0.2, 0.6, 0.4])
+    statistic = mean(np.repeat(rates, 40), np.repeat(np.arange(5), 40))
+    jackknife = np.sqrt(4 / 5 * ((statistic.without - statistic.value) ** 2).sum())
+    assert jackknife == pytest.approx(rates.std(ddof=1) / np.sqrt(5))
+
+
+@pytest.mark.parametrize(("groups", "correlation"), [(3, 0.1), (6, 0.2), (12, 0.0), (12, 0.2), (30, 0.3)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(groups, correlation):
+    """Groups have defect rates of their own (beta-binomial frames with that intraclass correlation)."""
+    random, truth, trials = np.random.default_rng(1), 0.3, 400
+    covered = 0
+    for _ in range(trials):
+        prior = (
+            beta(truth * (1 / correlation - 1), (1 - truth) * (1 / correlation - 1)) if correlation else None
+        )
+        rates = prior.rvs(groups, random_state=random) if prior else np.full(groups, truth)
+        frames = random.integers(20, 70, groups)
+        interval = score_interval(of_groups(*zip(random.binomial(frames, rates), frames, strict=True)), 0.9)
+        covered += interval.low <= truth <= interval.high
+    # 0.9 is promised; 400 trials measure it to within 0.03. More than that is a wide interval of few groups.
+    assert covered / trials >= 0.87
+
+
+def test_the_interval_of_independent_frames_that_ignores_groups_would_not():
+    random, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        frames = random.integers(20, 70, 12)
+        hits = random.binomial(frames, random.beta(1.2, 2.8, 12))
+        low, high = proportion_confint(hits.sum(), frames.sum(), alpha=0.1, method="wilson")
+        covered += low <= 0.3 <= high
+    assert covered / 200 < 0.6
+
+
+def test_the_interval_of_a_quantile_is_two_of_the_measurements():
+    # Of 100 values the 95th percentile lies between the 90th and the 99th with at least 95 % (binomial tables).
+    interval = quantile_interval(np.arange(1.0, 101), 0.95, 0.95)
+    assert (interval.low, interval.value, interval.high) == (90, 95, 99)
+
+
+def test_a_quantile_of_few_measurements_has_no_upper_end():
+    interval = quantile_interval(np.arange(1.0, 21), 0.95, 0.95)
+    assert (interval.value, interval.high) == (19, None)
+    assert quantile_interval(np.array([]), 0.95, 0.95).value is None
+
+
+def test_the_interval_of_a_quantile_covers_it_as_often_as_it_says():
+    random, truth = np.random.default_rng(2), -np.log(0.05)
+    intervals = [quantile_interval(random.exponential(size=80), 0.95, 0.95) for _ in range(1000)]
+    assert sum(one.low <= truth <= one.high for one in intervals) / 1000 >= 0.935

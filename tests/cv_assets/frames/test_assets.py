@@ -1,0 +1,184 @@
+import shutil
+
+import dagster as dg
+import make_frames
+import polars as pl
+import pytest
+
+from cv_assets.frames.assets import inbox, prepared_frames, raw_frames
+from cv_assets.spec.assets import project_spec
+from resources.partitions import DELIVERIES
+
+CLOCK = 1_800_000_000.0
+
+
+def name(part, group="m01", of=3):
+    return f"line1_cam1_20260302T0815{part:02d}_mono_{group}of{of}_{group}c{part:03d}.png"
+
+
+def cell(seed=0):
+    return make_frames.cell(seed, size=(300, 300))
+
+
+@pytest.fixture
+def acquisition(deployment, spec, materialize):
+    materialize([project_spec])
+    (deployment.data_dir / "inbox").mkdir()
+    return spec.acquisition
+
+
+@pytest.fixture
+def deliver(deployment, acquisition, instance):
+    """`deliver({file name: bytes})`: drop files and look at the inbox until they are delivered; the delivery's key."""
+
+    def drop(files):
+        box = inbox(deployment, acquisition)
+        for file, content in files.items():
+            (box.folder / file).write_bytes(content)
+        for look in range(acquisition.settle_ticks):
+            closed = box.look(acquisition, lambda key: None, CLOCK + look).closed
+        (delivery,) = closed
+        instance.add_dynamic_partitions(DELIVERIES, [delivery.key])
+        return delivery.key
+
+    return drop
+
+
+@pytest.fixture
+def take_in(materialize):
+    """`take_in(key)`: materialize both tables of a delivery."""
+
+    def run(key, **arguments):
+        return materialize(
+            [project_spec, raw_frames, prepared_frames],
+            selection=[raw_frames, prepared_frames],
+            partition_key=key,
+            **arguments,
+        )
+
+    return run
+
+
+def checks(result):
+    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+
+
+def metadata(result, asset):
+    return result.asset_materializations_for_node(asset)[0].metadata
+
+
+def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(deliver, take_in, tables):
+    files = {
+        name(1): make_frames.png(cell()),
+        name(2): make_frames.png(make_frames.blurred(cell(1))),
+        name(3): b"no image",
+    }
+    key = deliver(files)
+    result = take_in(key)
+    head = tables.head()
+    raw, prepared = head.table("raw_frames", key), head.table("prepared_frames", key)
+    assert raw.select("part", "width", "captured_at_source").rows() == [
+        ("m01c001", 300, "file_name"),
+        ("m01c002", 300, "file_name"),
+        ("m01c003", None, "file_name"),
+    ]
+    assert [head.read(path) for path in raw["path"]] == list(files.values())
+    assert prepared["reason"].to_list() == ["ok", "low_focus", "unreadable"]
+    assert prepared["capture_id"].to_list() == raw["capture_id"].to_list()
+    assert head.read(prepared["path"][0]).startswith(b"\x89PNG")
+    assert prepared["decoded"][0]["focus"] > prepared["bound"][1] == 4.5
+    assert checks(result)["frames_are_accepted"].description == "2 of 3 rejected: low_focus 1, unreadable 1."
+    assert checks(result)["captures_have_one_row"].passed
+    assert {"accepted", "rejected", "focus", "reasons"} <= set(metadata(result, "prepared_frames"))
+
+
+def test_a_delivery_in_which_every_frame_is_rejected_is_published(deliver, take_in, tables):
+    key = deliver({name(part): b"" for part in (1, 2, 3)})
+    result = take_in(key)
+    assert tables.head().table("prepared_frames", key)["accepted"].to_list() == [False] * 3
+    assert not checks(result)["frames_differ"].passed
+    assert "accepted" not in metadata(result, "prepared_frames")
+
+
+def test_a_file_with_an_unknown_name_is_kept_and_rejected(deliver, take_in, tables, acquisition, deployment):
+    (deployment.data_dir / "inbox" / "holiday.png").write_bytes(make_frames.png(cell()))
+    box = inbox(deployment, acquisition)
+    box.look(acquisition, lambda key: None, CLOCK)
+    box.look(acquisition, lambda key: None, CLOCK + 1)
+    later = CLOCK + acquisition.close.minutes * 60 + 1
+    (delivery,) = box.look(acquisition, lambda key: None, later).closed
+    take_in(delivery.key, instance=_with_partition(delivery.key))
+    (row,) = tables.head().table("prepared_frames", delivery.key).iter_rows(named=True)
+    assert (row["reason"], row["detail"]) == ("unknown_name", "the pattern does not fit 'holiday.png'")
+
+
+def _with_partition(key):
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(DELIVERIES, [key])
+    return instance
+
+
+def test_a_file_that_vanished_before_it_was_read_is_said_to_be_gone(deliver, take_in, tables, deployment):
+    key = deliver({name(part): make_frames.png(cell(part)) for part in (1, 2, 3)})
+    (deployment.data_dir / "inbox" / name(2)).unlink()
+    result = take_in(key)
+    assert tables.head().table("raw_frames", key)["part"].to_list() == ["m01c001", "m01c003"]
+    accounts = checks(result)["files_are_accounted_for"]
+    assert (accounts.passed, accounts.description) == (True, "Of 3 claimed files: 2 taken, 1 vanished.")
+    (gone,) = metadata(result, "raw_frames")["not taken"].records
+    assert gone.data == {"file": name(2), "because": "vanished"}
+
+
+def test_a_capture_that_was_delivered_before_gets_no_second_row(deliver, take_in, tables, deployment):
+    first = deliver({name(1, of=1): make_frames.png(cell())})
+    take_in(first)
+    shutil.rmtree(deployment.data_dir / "inbox")
+    (deployment.data_dir / "inbox").mkdir()
+    shutil.rmtree(deployment.data_dir / "deliveries")
+    second = deliver({name(1, of=1): make_frames.png(cell())})
+    result = take_in(second)
+    assert second != first
+    assert tables.head().table("raw_frames", second).is_empty()
+    assert tables.head().table("prepared_frames", second).is_empty()
+    assert all(check.passed for check in checks(result).values())
+    assert checks(result)["files_are_accounted_for"].description == "Of 1 claimed files: 1 repeated."
+
+
+def test_the_same_bytes_of_two_captures_are_two_rows_and_a_warning(deliver, take_in, tables):
+    key = deliver({name(part): make_frames.png(cell()) for part in (1, 2, 3)})
+    result = take_in(key)
+    assert tables.head().table("raw_frames", key)["frame_id"].n_unique() == 1
+    assert tables.head().table("prepared_frames", key)["path"].n_unique() == 1
+    assert not checks(result)["frames_differ"].passed
+    assert result.success
+
+
+def test_taking_a_delivery_in_again_publishes_nothing_new(deliver, take_in, tables):
+    key = deliver({name(1, of=1): make_frames.png(cell())})
+    take_in(key)
+    before = tables.head().commit
+    take_in(key)
+    assert tables.head().commit == before
+
+
+def test_a_partition_without_a_manifest_says_where_deliveries_come_from(acquisition, take_in):
+    with pytest.raises(dg.Failure, match="no manifest of delivery line1-m99-000000"):
+        take_in("line1-m99-000000", instance=_with_partition("line1-m99-000000"))
+
+
+def test_nothing_is_left_of_the_scratch_folder(deliver, take_in, deployment):
+    take_in(deliver({name(1, of=1): make_frames.png(cell())}))
+    assert list(deployment.cache_dir.glob("frames-*")) == []
+
+
+def test_the_statistics_of_accepted_frames_are_those_of_the_picture_that_was_published(
+    deliver, take_in, tables
+):
+    from cv_assets.frames.preparation import decode, statistics
+
+    key = deliver({name(1, of=1): make_frames.png(cell())})
+    take_in(key)
+    (row,) = tables.head().table("prepared_frames", key).iter_rows(named=True)
+    published = decode(tables.head().read(row["path"]), max_pixels=10**6)
+    assert row["prepared"] == pytest.approx(statistics(published))
+    assert isinstance(tables.head().table("prepared_frames", key), pl.DataFrame)

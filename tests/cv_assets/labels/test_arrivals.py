@@ -1,0 +1,123 @@
+"""The watched folder: nothing half-written is taken, nothing is taken twice, nothing is lost."""
+
+import hashlib
+import os
+
+import pytest
+
+from cv_assets.labels.arrivals import Attempt, ExportFile, export_key, find_export, look, plan, put_away
+
+
+def settled(folder):
+    return look(folder, look(folder, []))
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def export(name, content=b"{}"):
+    return ExportFile(name, (2, 0, 0, 0), sha256(content))
+
+
+def test_a_key_is_readable_and_follows_from_name_and_content():
+    assert export_key("batch 7 (final).json", "0123456789abcdef") == "batch-7-final-01234567"
+    assert export_key("Müller_1.csv", "0123456789abcdef") == "M-ller_1-01234567"
+    assert export_key("€.json", "0123456789abcdef") == "export-01234567"
+
+
+def test_a_file_settles_when_it_was_the_same_at_two_looks(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"{}")
+    first = look(tmp_path, [])
+    assert [file.sha256 for file in first] == [""]
+    (tmp_path / "a.json").write_bytes(b"[]")  # the same size
+    second = look(tmp_path, first)
+    assert [file.sha256 for file in second] == [""]
+    assert [file.sha256 for file in look(tmp_path, second)] == [sha256(b"[]")]
+
+
+def test_a_file_written_again_with_the_old_time_and_size_has_not_settled(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_bytes(b"{}")
+    first, times = look(tmp_path, []), file.stat()
+    file.write_bytes(b"[]")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert [one.sha256 for one in look(tmp_path, first)] == [""]
+
+
+def test_only_visible_regular_files_with_a_known_ending_are_exports(tmp_path):
+    for name in ("a.json", "b.CSV", "c.parquet", ".d.json", "e.json.part", "f.txt"):
+        (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "a.json")
+    assert [file.name for file in look(tmp_path, [])] == ["a.json", "b.CSV", "c.parquet"]
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
+    assert look(tmp_path / "exports", []) == []
+    assert find_export(tmp_path / "exports", "a-01234567") is None
+
+
+def test_new_content_is_taken_and_published_content_put_away():
+    plans = plan(
+        [export("a.json"), export("b.json", b"[]")], published={sha256(b"[]")}, attempts={}, at_most=9
+    )
+    assert [file.name for file in plans.take] == ["a.json"]
+    assert [file.name for file in plans.put_away] == ["b.json"]
+
+
+def test_the_same_content_is_taken_once_whatever_its_names():
+    plans = plan([export("a.json"), export("b.json")], published=(), attempts={}, at_most=9)
+    assert [file.name for file in plans.take] == ["a.json"]
+    assert plans.waiting == ("b.json is the same as a.json",)
+
+
+def test_the_same_name_with_other_content_is_another_export():
+    assert export("a.json").key != export("a.json", b"[]").key
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("in progress", "a.json is being taken by run r1"),
+        (
+            "failed",
+            "a.json was not taken: run r1 failed and says why. Correct the file, or execute the run again",
+        ),
+        ("finished", "a.json was taken by run r1, but is not in the lake: execute the run again"),
+    ],
+)
+def test_an_export_with_a_run_waits_and_says_for_which(state, why):
+    one = export("a.json")
+    plans = plan([one], published=(), attempts={one.key: Attempt("r1", state)}, at_most=9)
+    assert (plans.take, plans.waiting) == ((), (why,))
+
+
+def test_a_look_takes_no_more_than_it_may():
+    plans = plan([export(f"{n}.json", b"%d" % n) for n in range(3)], published=(), attempts={}, at_most=2)
+    assert len(plans.take) == 2
+    assert plans.waiting == ("2.json is for the next look",)
+
+
+def test_a_published_file_moves_to_taken_under_its_key(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"{}")
+    (file,) = settled(tmp_path)
+    assert put_away(tmp_path, file)
+    assert (tmp_path / "taken" / f"{file.key}.json").read_bytes() == b"{}"
+    assert look(tmp_path, []) == []
+
+
+def test_a_file_written_again_since_stays(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"{}")
+    (file,) = settled(tmp_path)
+    (tmp_path / "a.json").write_bytes(b"new")
+    assert not put_away(tmp_path, file)
+    assert (tmp_path / "a.json").read_bytes() == b"new"
+
+
+def test_an_export_is_found_again_by_its_key_as_long_as_its_content_is_the_same(tmp_path):
+    (tmp_path / "batch 7.json").write_bytes(b"{}")
+    (file,) = settled(tmp_path)
+    assert find_export(tmp_path, file.key) == ("batch 7.json", b"{}")
+    (tmp_path / "batch 7.json").write_bytes(b"[]")
+    assert find_export(tmp_path, file.key) is None

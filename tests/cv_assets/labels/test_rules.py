@@ -1,0 +1,154 @@
+"""Row rules: which annotations count, which are diverted and why, which wait."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from make_labels import RECEIVED, annotations, demo_spec, frame, raw_frames, statement
+
+from cv_assets.labels.rules import check_annotations, rejected, resolve_frames
+from cv_assets.labels.schema import RejectedAnnotations
+
+SPEC = demo_spec()
+FRAMES = raw_frames("a", "b")
+
+
+def broken_rules(*statements, frames=FRAMES):
+    return check_annotations(annotations(*statements), frames, SPEC)["broken_rule"].to_list()
+
+
+def test_a_proper_statement_breaks_no_rule():
+    assert broken_rules(statement("a.png", "ann", "sound"), statement("a.png", "bob")) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        ("values_are_readable", {"unread": "bbox=[1]"}),
+        ("tool_is_named", {"tool": None}),
+        ("image_is_named", {"image": None}),
+        ("annotator_is_named", {"annotator": None}),
+        ("time_is_given", {"annotated_at": None}),
+        ("time_has_passed", {"annotated_at": RECEIVED + timedelta(hours=1)}),
+        ("revision_is_positive", {"revision": -1}),
+        ("duration_is_positive", {"seconds": -0.5}),
+        ("guideline_is_known", {"guideline": "0"}),
+        ("guideline_is_known", {"guideline": None}),
+        ("benchmark_is_known", {"benchmark": "silver", "verified_by": "eve"}),
+        ("benchmark_is_verified", {"benchmark": "golden"}),
+    ],
+)
+def test_each_bad_value_names_the_rule_it_broke(rule, values):
+    assert broken_rules(statement("a.png", "ann", "sound") | values) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("rule", "label", "box"),
+    [
+        ("class_is_given", None, None),
+        ("class_is_known", "scratch", None),
+        ("box_has_area", "defective", (5, 5, 5, 9)),
+        ("box_has_area", "defective", (9, 5, 5, 9)),
+        ("box_is_in_frame", "defective", (-1, 5, 5, 9)),
+        ("box_is_in_frame", "defective", (290, 5, 301, 9)),
+        (None, "defective", (0, 0, 300, 300.00001)),
+    ],
+)
+def test_each_bad_object_names_the_rule_it_broke(rule, label, box):
+    assert broken_rules(statement("a.png", "ann", label, boxes=[box])) == [rule]
+
+
+def test_one_bad_object_diverts_its_whole_statement():
+    good, bad = (1, 1, 5, 5), (1, 1, 1, 5)
+    assert broken_rules(statement("a.png", "ann", "sound", "sound", boxes=[good, bad])) == ["box_has_area"]
+
+
+def test_the_first_broken_rule_is_named():
+    assert broken_rules(statement("a.png", None, "scratch")) == ["annotator_is_named"]
+
+
+def test_older_guidelines_count_when_the_spec_says_so():
+    older = SPEC.model_copy(update={"labels": SPEC.labels.model_copy(update={"guidelines": ("0",)})})
+    rows = annotations(statement("a.png", "ann", "sound", guideline="0"))
+    assert check_annotations(rows, FRAMES, older)["broken_rule"].to_list() == [None]
+
+
+def test_a_repeated_statement_breaks_nothing():
+    said = statement("a.png", "ann", "sound")
+    assert broken_rules(said, said | {"export": "e2", "seconds": 9.0}) == [None, None]
+
+
+def test_of_two_contradicting_statements_of_one_id_neither_counts():
+    said, other = statement("a.png", "ann", "sound"), statement("a.png", "ann", "defective", export="e2")
+    fine = statement("a.png", "bob", "sound")
+    assert broken_rules(said, other, fine) == ["one_id_one_statement", "one_id_one_statement", None]
+
+
+def test_a_row_that_broke_another_rule_contradicts_nobody():
+    said, bad = statement("a.png", "ann", "sound"), statement("a.png", "ann", "scratch", export="e2")
+    assert broken_rules(said, bad) == [None, "class_is_known"]
+
+
+def test_a_retraction_or_a_promotion_to_the_benchmark_may_keep_its_id():
+    said = statement("a.png", "ann", "sound")
+    assert broken_rules(
+        said,
+        said | {"export": "e2", "retracted": True, "objects": []},
+        said | {"export": "e3", "benchmark": "golden", "verified_by": "eve", "uncertain": True},
+    ) == [None, None, None]
+
+
+def test_one_statement_under_two_names_of_its_image_is_no_contradiction():
+    said = statement("a.png", "ann", "sound", annotation="17")
+    assert broken_rules(said, said | {"image": frame("a"), "export": "e2"}) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        frame("a"),
+        f"{frame('a')}.png",
+        frame("a").upper() + ".png",
+        f"raw_frames/d1/{frame('a')}.png",
+        "a.png",
+        "cells/a.png",
+        "C:\\cells\\a.png",
+    ],
+)
+def test_a_frame_is_found_by_its_id_its_path_or_its_file_name(image):
+    rows = resolve_frames(annotations(statement(image, "ann", "sound")), FRAMES)
+    assert rows.select("frame_id", "waits_for").row(0) == (frame("a"), None)
+
+
+def test_an_unknown_frame_is_waited_for_and_found_when_it_arrives():
+    rows = annotations(statement("c.png", "ann", "sound"), statement(frame("c"), "bob", "sound"))
+    before = check_annotations(rows, FRAMES, SPEC)
+    assert before["broken_rule"].to_list() == [None, None]
+    assert before["frame_id"].to_list() == [None, None]
+    assert before["waits_for"].to_list() == ["a frame of that name"] * 2
+    after = check_annotations(rows, raw_frames("a", "b", "c"), SPEC)
+    assert after["frame_id"].to_list() == [frame("c"), frame("c")]
+
+
+def test_a_file_name_of_several_frames_waits_and_says_so():
+    namesakes = raw_frames("a", "b").with_columns(file_name=pl.lit("same.png"))
+    rows = resolve_frames(annotations(statement("same.png", "ann", "sound")), namesakes)
+    assert rows.select("frame_id", "waits_for").row(0) == (None, "a name that only one frame has")
+
+
+def test_one_frame_captured_twice_under_one_name_is_one_frame():
+    twice = pl.concat([raw_frames("a"), raw_frames("a")])
+    assert resolve_frames(annotations(statement("a.png", "ann")), twice)["frame_id"].to_list() == [frame("a")]
+
+
+def test_a_box_of_an_unknown_frame_is_judged_when_its_size_is_known():
+    rows = annotations(statement("c.png", "ann", "sound", boxes=[(290, 0, 310, 9)]))
+    assert check_annotations(rows, FRAMES, SPEC)["broken_rule"][0] is None
+    assert check_annotations(rows, raw_frames("c"), SPEC)["broken_rule"][0] == "box_is_in_frame"
+
+
+def test_rejected_rows_say_why_and_follow_their_contract():
+    rows = annotations(statement("a.png", "ann", "scratch"), statement("a.png", "bob", "sound"))
+    diverted = rejected(check_annotations(rows, FRAMES, SPEC), SPEC)
+    assert diverted["why"].to_list() == ["not so: each class is one of sound, defective"]
+    RejectedAnnotations.validate(diverted.select(RejectedAnnotations.column_names()))

@@ -1,0 +1,88 @@
+"""The published spec, and steps that refuse to work by another one."""
+
+import dagster as dg
+import pytest
+
+from cv_assets.spec.architectures import check_architectures
+from cv_assets.spec.assets import in_force, project_spec
+from cv_assets.spec.load import digest, from_table, parse_spec, to_table
+
+
+def edit(deployment, old, new):
+    text = deployment.spec_file.read_text()
+    assert old in text
+    deployment.spec_file.write_text(text.replace(old, new, 1))
+
+
+def answers(result):
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+def metadata(result):
+    (materialization,) = result.asset_materializations_for_node("project_spec")
+    return {key: value.value for key, value in materialization.metadata.items()}
+
+
+def test_the_published_table_is_the_file_and_people_can_read_it(materialize, tables, deployment, spec):
+    result = materialize([project_spec])
+    rows = tables.head().table("project_spec")
+    assert from_table(rows) == spec
+    assert in_force(rows, deployment) == spec
+    assert all(check.passed for check in answers(result).values())
+    shown = metadata(result)
+    assert deployment.spec_file.read_text() in shown["spec"]
+    assert shown["digest"] == digest(spec)
+    assert shown["changed"] == "everything: first publication"
+    assert "m07c012" in str(shown["file names"])
+    edit(deployment, "seed: 0", "seed: 1")
+    assert metadata(materialize([project_spec]))["changed"] == "training"
+
+
+def test_a_file_that_differs_from_the_table_stops_a_step_with_one_message(deployment, spec):
+    edit(deployment, "seed: 0", "seed: 1")
+    edit(deployment, "approvers: [quality.lead]", "approvers: [somebody]")
+    with pytest.raises(dg.Failure) as caught:
+        in_force(to_table(spec), deployment)
+    assert caught.value.description == (
+        "spec.yaml and the published project_spec differ in: training, release. "
+        "Materialize project_spec to put the file in force, or restore the file. A candidate keeps the spec of its "
+        "request: after a change, request a new one."
+    )
+    assert not caught.value.allow_retries
+
+
+def test_a_file_with_mistakes_stops_a_step_with_one_message(deployment, spec):
+    edit(deployment, "folds: 6", "folds: 1")
+    with pytest.raises(dg.Failure, match=r"spec\.yaml:\d+: training\.folds: got 1, expected at least 2"):
+        in_force(to_table(spec), deployment)
+
+
+def test_a_spec_with_mistakes_is_not_published(materialize, tables, deployment):
+    edit(deployment, "folds: 6", "folds: 1")
+    assert not materialize([project_spec], raise_on_error=False).success
+    assert not tables.head().has("project_spec")
+
+
+def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, deployment):
+    edit(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
+    result = materialize([project_spec], raise_on_error=False)
+    told = answers(result)["architectures_are_known"].description
+    assert "training.models[0].architecture: got 'tf_eficientnet_lite0'" in told
+    assert "did you mean `tf_efficientnet_lite0`?" in told
+    assert not tables.head().has("project_spec")
+
+
+def test_a_spec_without_example_file_names_is_published_with_a_warning(materialize, tables, deployment):
+    edit(deployment, "  examples: [line1_cam1_20260302T081530_mono_m07of60_m07c012.png]\n", "")
+    result = materialize([project_spec])
+    assert not answers(result)["examples_show_the_pattern"].passed
+    assert tables.head().has("project_spec")
+
+
+def test_weights_from_the_hub_must_be_there(deployment):
+    text = deployment.spec_file.read_text()
+    source = "source: package\n        name: efficientnet_lite0\n"
+    hub = text.replace(source, "source: hub\n").replace("tf_efficientnet_lite0", "resnet18.nope")
+    (told,) = check_architectures(parse_spec(hub, "spec.yaml"))
+    assert "training.models[0].architecture" in told
+    assert "resnet18.a1_in1k" in told

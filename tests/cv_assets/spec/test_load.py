@@ -1,0 +1,291 @@
+"""A spec file: what it becomes, and how its mistakes are told."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cv_assets.spec.load import (
+    SpecError,
+    changed_sections,
+    digest,
+    from_table,
+    load_spec,
+    parse_spec,
+    to_table,
+)
+from cv_assets.spec.schema import ProjectSpec, Spec
+from resources.deployments import ROOT
+
+TEMPLATE = (ROOT / "specs" / "template.yaml").read_text()
+SPEC = parse_spec(TEMPLATE, "template.yaml")
+KEYED_LINES = [
+    number for number, line in enumerate(TEMPLATE.splitlines()) if re.match(r"\s*(- )?[A-Za-z_]\w*:", line)
+]
+
+
+def mistakes(text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, "mine.yaml")
+    return str(caught.value)
+
+
+def changed(old: str, new: str) -> str:
+    assert old in TEMPLATE
+    return TEMPLATE.replace(old, new, 1)
+
+
+def line_of(text: str) -> int:
+    return next(number for number, line in enumerate(TEMPLATE.splitlines(), start=1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("C: 1.0", "C: -1", "training.models[0].recipe.C: got -1, expected a number above 0"),
+        ("folds: 5", "folds: five", 'training.folds: got "five", expected a whole number'),
+        ("folds: 5", "folds: 2.5", "training.folds: got 2.5, expected a whole number"),
+        ("epochs: 20", "epochs: 0", "training.models[1].recipe.epochs: got 0, expected at least 1"),
+        ("colour: grey", "colour: gray", 'got "gray", expected one of grey, rgb; did you mean `grey`?'),
+        ('guideline: "1"', "guideline: 1", "labels.guideline: got 1, expected text: put it in quotes"),
+        ("passes: true", "passes: yes", 'classes[0].passes: got "yes", expected true or false'),
+        ("size: [512, 512]", "size: [512]", "preparation.size: got [512], expected [width, height]"),
+        ("size: [512, 512]", "size: [1, 2, 3]", "preparation.size: got [1, 2, 3], expected [width, height]"),
+        ("include: [\"no visible defect\"]", "include: none", "got \"none\", expected a list, such as [a, b]"),
+        ("confidence: 0.95", "confidence: .nan", "evaluation.confidence: got NaN, expected a finite number"),
+        ("name: cnn", "name: vit-b/16", "expected a name of small letters, digits and _"),
+        ("name: cnn", "name: vit", 'training.models[1].name: got "vit", expected another name: [0] has it'),
+        ("sha256: null", "sha256: abc", "expected the 64 hexadecimal digits of a SHA-256"),
+        ('["team:quality"]', "[quality]", 'got "quality", expected `team:name` or a mail address'),
+        ("kind: frozen", "kind: frosen", 'got "frosen", expected one of frozen, fine_tune; did you mean `frozen`?'),
+        ("test: 0.15", "test: 0.2", "splits.shares: train, val and test must sum to 1, got 1.05"),
+        ("max_overkill: null", "max_overkill: 0.1", "exactly one of `min_fail_precision` and `max_overkill`"),
+        ("min_brightness: 5.0", "min_brightness: 251", "min_brightness must be below max_brightness"),
+        ("size: null", "size: [9000, 9000]", "frames of the accepted size [9000, 9000] have more than max_pixels"),
+        ("at_least: 0.8", "at_least: 80", "recall lies between 0 and 1 (0.8 means 80 %), got 80"),
+        ("at_most: 0.1", "at_least: 0.1", "smaller is better for escape_rate: use `at_most`"),
+        ("at_least: 0.8", "at_most: 0.8", "greater is better for recall: use `at_least`"),
+        ("slice: class=scratch", "slice: class=crack", "expected one of all, class=good, class=scratch, product=s"),
+        ("slice: class=scratch", "slice: product=huge", 'evaluation.acceptance[0].slice: got "product=huge"'),
+        ("select_by: roc_auc", "select_by: label_agreement", "a metric that tells models apart"),
+        ("group_by: [group]", "group_by: [module]", "splits.group_by[0]: got \"module\", expected a named group"),
+        ("product: [small, large]", "product: [small, huge]", "`file_name` never reads this as its `product`"),
+        ("product: [small, large]", "colour: [red]", "expected an attribute, which is a named group of"),
+        ("exports: exports", "exports: inbox", "expected another folder than `acquisition.inbox`"),
+        ("(?P<part>", "(?P<piece>", "expected a named group (?P<part>…)"),
+        ("(?P<part>", "(?P<part", "acquisition.file_name: got"),
+        ("of(?P<count>\\d+)", "of\\d+", "needs the named groups (?P<count>…) in `file_name`"),
+        ("[line1_cam1", "[line1", "acquisition.examples[0]: got"),
+        ("_20260302T", "_20261302T", "`time_format` does not read its `time` '20261302T081530'"),
+        ('"%Y%m%dT%H%M%S"', '"%H%M"', "expected a strptime format with year, month and day"),
+        ("approvers: [quality.lead]", "approvers: []", "needs at least one name in `approvers`"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_its_key_its_line_the_value_and_what_was_expected(old, new, told):
+    message = mistakes(changed(old, new))
+    assert told in message
+    assert re.search(r"mine\.yaml:\d+: [a-z]", message)
+    assert "pydantic" not in message
+    assert "http" not in message
+
+
+def test_the_line_is_that_of_the_key():
+    assert mistakes(changed("C: 1.0", "C: -1")).startswith(f"mine.yaml:{line_of('C: 1.0')}: training.")
+
+
+def test_a_criterion_on_the_test_set_needs_test_frames():
+    text = (
+        changed("train: 0.7", "train: 0.85")
+        .replace("test: 0.15", "test: 0")
+        .replace("set: golden", "set: test")
+    )
+    assert 'evaluation.acceptance[0].set: got "test", needs `splits.shares.test` above 0' in mistakes(text)
+
+
+def test_a_missing_setting_is_told_with_what_it_is_for():
+    message = mistakes(changed("salt: my-project-1", ""))
+    assert "splits.salt: is missing. Another salt deals the groups anew." in message
+    assert message.startswith(f"mine.yaml:{line_of('splits:')}:")
+
+
+def test_all_mistakes_are_told_at_once_from_top_to_bottom():
+    text = TEMPLATE
+    for old, new in [
+        ("purpose:", "purpos:"),
+        ("input_size: 224", "input_size: 1"),
+        ("min_votes: 1", "min_votes: 0"),
+        ("kind: fine_tune", "knd: fine_tune"),
+        ("group_by: [group]", "group_by: [module]"),
+        ("slice: class=scratch", "slice: class=crack"),
+    ]:
+        text = text.replace(old, new, 1)
+    header, *lines = mistakes(text).splitlines()
+    assert header == "mine.yaml has 6 mistakes:"
+    assert [line.split()[1].rstrip(":") for line in lines] == [
+        "purpos",
+        "labels.consensus.min_votes",
+        "splits.group_by[0]",
+        "training.models[0].input_size",
+        "training.models[1].recipe.knd",
+        "evaluation.acceptance[0].slice",
+    ]
+
+
+def test_a_setting_in_the_wrong_place_is_told_where_it_belongs():
+    message = mistakes(changed("colour: grey", "min_focus: 3"))
+    assert "preparation.min_focus: there is no such key here, it belongs to `preparation.bounds`" in message
+    message = mistakes(changed("C: 1.0", "epochs: 3"))
+    assert "it belongs to `training.models.recipe` of `kind: fine_tune`" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "mine.yaml: the file is empty; copy specs/template.yaml to start one"),
+        ("# nothing\n", "mine.yaml: the file is empty; copy specs/template.yaml to start one"),
+        ("- name\n", "mine.yaml:1: expected a block of `key: value` lines at the top, got list"),
+        ("name: a\nname: b\n", "mine.yaml:2: a key is given twice: 'name: b'"),
+        ("classes:\n\t- name: a\n", "mine.yaml:2: not valid YAML: a tab, where YAML wants spaces"),
+        (
+            "name: [a\npurpose: b",
+            "mine.yaml:2: not valid YAML: expected ',' or ']', but got ':', while parsing a",
+        ),
+        (
+            "name: !!python/object:os.system 1",
+            "mine.yaml:1: not valid YAML: could not determine a constructor",
+        ),
+        ("name: &a [*a]", "mine.yaml: expected plain settings: Circular reference detected"),
+        ("\x00", "mine.yaml: not valid YAML: unacceptable character #x0000"),
+        ("[" * 1500, "mine.yaml: not valid YAML: nested too deeply"),
+    ],
+)
+def test_what_is_no_spec_at_all_gets_one_clear_message(text, told):
+    message = mistakes(text)
+    assert message.startswith(told)
+    assert len(message.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+    with pytest.raises(SpecError, match=r"mine\.yaml: there is no such file; copy specs/template"):
+        load_spec(tmp_path / "mine.yaml")
+    with pytest.raises(SpecError, match="cannot be read: Is a directory"):
+        load_spec(tmp_path)
+    (tmp_path / "mine.yaml").write_bytes(b"name: caf\xe9")
+    with pytest.raises(SpecError, match=r"mine\.yaml: expected UTF-8 text, got byte 0xe9"):
+        load_spec(tmp_path / "mine.yaml")
+
+
+def test_a_date_stays_the_text_that_was_written():
+    text = changed('guideline: "1"', "guideline: 2026-03-02").replace(
+        "salt: my-project-1", "salt: 2026-03-02T08:00:00"
+    )
+    spec = parse_spec(text, "mine.yaml")
+    assert (spec.labels.guideline, spec.splits.salt) == ("2026-03-02", "2026-03-02T08:00:00")
+
+
+def test_loading_is_quick():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        load_spec(Path(ROOT / "specs" / "solar_cells.yaml"))
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.15
+
+
+def test_comments_and_order_do_not_count_and_settings_do():
+    sections = re.split(r"\n\n(?=\w)", TEMPLATE.partition("\n\n")[2])
+    assert digest(parse_spec("\n\n".join(reversed(sections)), "")) == digest(SPEC)
+    assert digest(parse_spec(re.sub(r" # .*", "", TEMPLATE), "")) == digest(SPEC)
+    assert digest(parse_spec(changed("seed: 0 # default", ""), "")) == digest(SPEC)
+    assert digest(parse_spec(changed("seed: 0", "seed: 1"), "")) != digest(SPEC)
+
+
+def test_the_table_has_a_row_per_section_and_follows_its_contract():
+    rows = to_table(SPEC)
+    assert ProjectSpec.is_valid(rows)
+    assert rows["section"].to_list() == list(Spec.model_fields)
+    assert rows["spec_digest"].unique().to_list() == [digest(SPEC)]
+    assert changed_sections(SPEC, rows) == []
+
+
+def test_a_table_that_todays_settings_cannot_read_is_told_by_key():
+    rows = to_table(SPEC)
+    with pytest.raises(SpecError, match="project_spec: salt: there is no such key"):
+        from_table(
+            rows.vstack(rows.head(1).with_columns(section=rows["section"].head(1).replace("name", "salt")))
+        )
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+SETTINGS = {
+    "seed: 0": st.integers(0, 2**32 - 1),
+    "C: 1.0": st.floats(min_value=1e-9, max_value=1e9),
+    "salt: my-project-1": st.text(st.characters(categories=["L", "N", "P"]), min_size=1).map(quoted),
+    "max_escape: 0.05": st.floats(0, 1),
+    "epochs: 20": st.integers(1, 10**6),
+    "pool: [mean, max]": st.sampled_from(["[mean]", "[min, max]"]),
+    "after: move": st.sampled_from(["keep", "move"]),
+    "retention_days: null": st.none() | st.integers(1, 10**4),
+}
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_a_changed_setting_survives_the_table_with_its_digest_and_is_named(data):
+    setting = data.draw(st.sampled_from(sorted(SETTINGS)))
+    value = data.draw(SETTINGS[setting])
+    shown = "null" if value is None else value
+    spec = parse_spec(changed(setting, f"{setting.partition(':')[0]}: {shown}"), "mine.yaml")
+    assert from_table(to_table(spec)) == spec
+    assert digest(from_table(to_table(spec))) == digest(spec)
+    assert (changed_sections(spec, to_table(SPEC)) == []) == (spec == SPEC)
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(KEYED_LINES), st.data())
+def test_a_misspelt_key_is_always_named_with_its_line(number, data):
+    lines = TEMPLATE.splitlines()
+    indent, key, rest = re.fullmatch(r"(\s*(?:- )?)(\w+)(:.*)", lines[number]).groups()
+    position = data.draw(st.integers(0, len(key)))
+    misspelt = key[:position] + data.draw(st.sampled_from("xyzq")) + key[position:]
+    lines[number] = indent + misspelt + rest
+    assert re.search(rf"mine\.yaml:{number + 1}: [\w.\[\]]*\b{misspelt}: ", mistakes("\n".join(lines)))
+
+
+ODD = [
+    "",
+    "null",
+    "true",
+    "-1",
+    "1e400",
+    ".nan",
+    "99999999999999999999999",
+    "x",
+    "''",
+    "[]",
+    "[[]]",
+    "{}",
+    "{kind: 3}",
+    "[{}]",
+    "{1: 2}",
+]
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(KEYED_LINES), st.sampled_from(ODD))
+def test_whatever_stands_for_a_value_is_a_spec_or_a_message_with_a_line(number, odd):
+    lines = TEMPLATE.splitlines()
+    lines[number] = f"{lines[number].partition(':')[0]}: {odd}"
+    try:
+        message = ""
+        parse_spec("\n".join(lines), "mine.yaml")
+    except SpecError as error:
+        message = str(error)
+    assert not message or re.search(r"mine\.yaml:\d+: ", message)
+    assert "pydantic" not in message

@@ -1,0 +1,147 @@
+import dagster as dg
+import make_frames
+import pytest
+
+from cv_assets.frames.assets import prepared_frames, raw_frames
+from cv_assets.spec.assets import project_spec
+from jobs.receive import receive
+from resources.partitions import DELIVERIES
+from sensors.new_deliveries import AT_ONCE, new_deliveries
+
+
+def name(part, group="m01", of=2):
+    return f"line1_cam1_20260302T0815{part:02d}_mono_{group}of{of}_{group}c{part:03d}.png"
+
+
+PICTURE = make_frames.png(make_frames.cell(size=(300, 300)))
+
+
+@pytest.fixture
+def spec_in_force(materialize):
+    materialize([project_spec])
+
+
+@pytest.fixture
+def drop(deployment):
+    def write(*names):
+        (deployment.data_dir / "inbox").mkdir(exist_ok=True)
+        for place, file in enumerate(names):
+            seed = hash(file) % 1000 + place
+            (deployment.data_dir / "inbox" / file).write_bytes(
+                make_frames.png(make_frames.cell(seed, size=(300, 300)))
+            )
+
+    return write
+
+
+@pytest.fixture
+def resources(tables, deployment):
+    return {"io_manager": tables, "tables": tables, "deployment": deployment}
+
+
+@pytest.fixture
+def tick(instance, resources):
+    """`tick(times)`: evaluate the sensor, as the daemon does; the last answer."""
+
+    def evaluate(times=1):
+        for _ in range(times):
+            given = {key: resources[key] for key in ("tables", "deployment")}
+            context = dg.build_sensor_context(instance=instance, resources=given)
+            answer = new_deliveries(context)
+            if isinstance(answer, dg.SensorResult):
+                for request in answer.dynamic_partitions_requests:
+                    instance.add_dynamic_partitions(DELIVERIES, request.partition_keys)
+        return answer
+
+    return evaluate
+
+
+@pytest.fixture
+def run(instance, resources):
+    """`run(key)`: what the daemon launches for a requested delivery."""
+    defs = dg.Definitions(
+        assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources
+    )
+
+    def launch(key, *, raise_on_error=True):
+        job = defs.resolve_job_def("receive")
+        return job.execute_in_process(
+            instance=instance, partition_key=key, run_config={}, raise_on_error=raise_on_error
+        )
+
+    return launch
+
+
+def test_a_delivery_is_requested_taken_in_and_put_away(spec_in_force, drop, tick, run, deployment, tables):
+    drop(name(1), name(2))
+    assert "2 more may still be written to" in tick().skip_message
+    (request,) = tick().run_requests
+    assert request.partition_key == request.run_key
+    assert run(request.partition_key).success
+    assert tick().skip_message == "2 published files were put away."
+    assert tick().skip_message == "The inbox is empty."
+    assert tables.head().table("raw_frames", request.partition_key)["part"].to_list() == [
+        "m01c001",
+        "m01c002",
+    ]
+    assert len(list((deployment.data_dir / "taken" / request.partition_key).iterdir())) == 2
+
+
+def test_what_waits_is_said_in_words(spec_in_force, drop, tick):
+    drop(name(1, group="m07", of=60))
+    assert tick(2).skip_message.startswith(
+        "1 file waits for line1: m07 has 1 of 60; the delivery closes when complete or at "
+    )
+
+
+def test_a_delivery_whose_tick_died_before_its_run_was_launched_is_requested_again(spec_in_force, drop, tick):
+    drop(name(1, of=1))
+    first, second = tick(2), tick()
+    assert [one.run_key for one in first.run_requests] == [one.run_key for one in second.run_requests]
+
+
+def test_a_delivery_in_flight_is_not_requested_again(spec_in_force, drop, tick, instance):
+    drop(name(1, of=1))
+    (request,) = tick(2).run_requests
+    run = instance.create_run_for_job(
+        dg.define_asset_job("receive", [raw_frames]).resolve(
+            asset_graph=dg.Definitions(assets=[raw_frames, project_spec]).resolve_asset_graph()
+        ),
+        tags={"dagster/partition": request.partition_key},
+    )
+    assert f"is being taken in by run {run.run_id}" in tick().skip_message
+
+
+def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
+    spec_in_force, drop, tick, run, deployment, tables
+):
+    drop(name(1, of=1))
+    (request,) = tick(2).run_requests
+    (deployment.data_dir / "inbox").rename(deployment.data_dir / "unmounted")
+    failed = run(request.partition_key, raise_on_error=False)
+    (deployment.data_dir / "unmounted").rename(deployment.data_dir / "inbox")
+    said = tick().skip_message
+    assert f"Run {failed.run_id} of {request.partition_key} ended as failure" in said
+    assert "re-execute it from failure" in said
+    assert run(request.partition_key).success
+    assert tick().skip_message == "1 published files were put away."
+
+
+def test_without_a_spec_in_force_nothing_is_looked_at(tick, drop, materialize, deployment):
+    drop(name(1, of=1))
+    assert tick(3).skip_message == "No spec is published yet: materialize project_spec."
+    materialize([project_spec])
+    text = deployment.spec_file.read_text("utf-8")
+    deployment.spec_file.write_text(text.replace("minutes: 30", "minutes: 31"), "utf-8")
+    assert "differ in: acquisition" in tick(3).skip_message
+
+
+def test_a_backlog_does_not_start_all_its_runs_at_once(spec_in_force, drop, tick):
+    drop(*(name(1, group=f"m{group:02d}", of=1) for group in range(AT_ONCE + 3)))
+    assert len(tick(2).run_requests) == AT_ONCE
+
+
+def test_folders_and_links_are_mentioned_and_left_alone(spec_in_force, tick, deployment):
+    (deployment.data_dir / "inbox" / "old").mkdir(parents=True)
+    (deployment.data_dir / "inbox" / "a.png").symlink_to(deployment.spec_file)
+    assert tick(3).skip_message == "Not taken: 1 folder, 1 link."
