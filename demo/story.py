@@ -191,13 +191,12 @@ class Season:
         )
 
     def outcome(self) -> Outcome:
-        """All that the story left in the lake. Raises StoryError when nothing was released."""
+        """All that the story left in the lake; of a refused candidate, what its own branch holds."""
         head = self.watch.head()
         releases = head.table("releases")
-        if releases.filter(pl.col("outcome") == "released").is_empty():
-            raise StoryError(f"Nothing was released: {releases['why'][-1]}")
-        model = releases["model"][-1]
-        checkpoint = head.table(f"{model}_checkpoint", CANDIDATE)
+        judged = head if releases["outcome"][-1] == "released" else self._candidate()
+        decision = judged.table("release_decision", CANDIDATE)
+        checkpoint = judged.table(f"{decision['model'][0]}_checkpoint", CANDIDATE)
         tags = self.watch.tables.lake.tags("v")
         return Outcome(
             spec=self.spec,
@@ -207,11 +206,11 @@ class Season:
             prepared=head.tables("prepared_frames"),
             labels=head.table("label_table"),
             benchmark=head.table("benchmark_frames"),
-            split=head.table("split_table", CANDIDATE),
-            report=head.table("evaluation_report", CANDIDATE),
-            decision=head.table("release_decision", CANDIDATE),
+            split=judged.table("split_table", CANDIDATE),
+            report=judged.table("evaluation_report", CANDIDATE),
+            decision=decision,
             checkpoint=checkpoint,
-            weights=head.read(checkpoint["weights"][0]),
+            weights=judged.read(checkpoint["weights"][0]),
             releases=releases,
             tags={name: Snapshot(head.lake, commit).table("releases") for name, commit in tags.items()},
             requests=head.tables("training_request"),
@@ -237,8 +236,11 @@ class Season:
         keys = set(head.partitions("raw_frames")) & set(head.partitions("prepared_frames"))
         for key in sorted(keys - self.told):
             prepared = head.table("prepared_frames", key)
-            rejected = prepared.filter(~pl.col("accepted")).height
-            self.screen.say(f"{key}: {prepared.height} frames published, {rejected} of them rejected")
+            rejected = prepared.filter(~pl.col("accepted"))["reason"]
+            why = f" ({', '.join(sorted(set(rejected)))})" if len(rejected) else ""
+            self.screen.say(
+                f"{key}: {prepared.height} frames published, {len(rejected)} of them rejected{why}"
+            )
         self.told |= keys
         if not keys:
             return 0
@@ -300,7 +302,7 @@ def finish(season: Season, file: Path) -> bool:
     file.write_text(json.dumps(told, indent=2) + "\n")
     screen.chapter("The story")
     screen.show(_criteria(outcome.decision))
-    model = outcome.releases["model"][-1]
+    model = outcome.decision["model"][0]
     screen.show(_kpis(outcome.report, model, season_kpis(outcome.report, model)))
     checked = claims(outcome)
     screen.show(_claims(checked))

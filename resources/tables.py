@@ -8,12 +8,13 @@ conflicts and the step runs again from the new head; a table whose checks failed
 import functools
 import hashlib
 import io
+import itertools
 import json
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -32,6 +33,9 @@ REQUESTS: Final = "training_request"
 
 MAX_RECOMPUTES: Final = 5
 """How often a step is computed again because its table changed meanwhile."""
+
+FILES_LINKED: Final = 5
+"""Up to this many published files are linked one by one."""
 
 CONTRACT_CHECK: Final = "follows_its_contract"
 
@@ -312,7 +316,7 @@ class Tables(dg.IOManager):
                 "lake/input_commit": snapshot.commit,
                 "lake/reads": sorted(snapshot.reads),
                 "lake/link": dg.MetadataValue.url(self.lake.url(commit, path)),
-                "lake/files": len(obj.files),
+                "lake/files": self._files(commit, list(obj.files)),
             }
         )
 
@@ -415,6 +419,12 @@ class Tables(dg.IOManager):
             "::lakefs::Dagster::url[url:ui]": f"{self.deployment.dagster_url}/runs/{context.run_id}",
         }
 
+    def _files(self, commit: str, paths: list[str]) -> dg.MetadataValue[Any]:
+        """How many there are; a few are linked."""
+        if len(paths) > FILES_LINKED:
+            return dg.MetadataValue.int(len(paths))
+        return dg.MetadataValue.md("\n".join(f"- [{path}]({self.lake.url(commit, path)})" for path in paths))
+
     def _tag_publications(self, branch: str, path: str) -> None:
         """Set the tags that the table's publications ask for; one lost to a crash is set by the next publication."""
         for commit in self.lake.log(branch, path):
@@ -485,8 +495,14 @@ def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:
         published = pl.read_parquet(snapshot.fetch(path))
     except FileNotFoundError:
         return False
-    return published.schema == obj.rows.schema and digest(published, obj.volatile) == digest(
+    same_rows = published.schema == obj.rows.schema and digest(published, obj.volatile) == digest(
         obj.rows, obj.volatile
+    )
+    return same_rows and all(
+        set(files) <= set(snapshot.lake.paths(snapshot.commit, f"{folder}/"))
+        for folder, files in itertools.groupby(
+            sorted(obj.files), key=lambda path: str(PurePosixPath(path).parent)
+        )
     )
 
 

@@ -51,7 +51,7 @@ def new_deliveries(
     except (FileNotFoundError, Timeout) as error:
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
-        context.log.info(f"{manifest.key}: {len(manifest.files)} files, for {manifest.closed_by}")
+        context.log.info(f"{manifest.key}: closed with {len(manifest.files)} files: {manifest.closed_by}")
     free = AT_ONCE - sum(not run.is_finished for run in runs.values())
     new = [manifest.key for manifest in look.under_way if manifest.key not in runs]
     if not new[: max(free, 0)]:
@@ -100,7 +100,8 @@ def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acq
         sentences.append(f"{queued} more wait until fewer than {AT_ONCE} are being taken in.")
     sentences += explain(look.waiting, look.unsettled, look.closed_groups, acquisition)
     if look.put_away:
-        sentences.append(f"{look.put_away} published files were put away.")
+        files = "1 published file was" if look.put_away == 1 else f"{look.put_away} published files were"
+        sentences.append(f"{files} put away.")
     if look.ignored:
         ignored = ", ".join(
             f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(look.ignored.items())

@@ -13,8 +13,8 @@ from resources.deployments import Deployment
 from resources.partitions import exports
 from resources.tables import Tables
 
-AT_MOST: Final = 20
-"""How many exports one look requests: each is a run of its own, and all of them write the label table."""
+AT_MOST: Final = 4
+"""How many exports are taken at once. Runs that write the same table make each other start again: more are slower."""
 
 
 @dg.sensor(

@@ -56,9 +56,9 @@ def judge_frames(scores: pl.DataFrame, spec: Spec) -> Judged:
     names = spec.class_names
     if unknown := sorted(set(scores["label"]) - set(names)):
         raise ValueError(f"labels {unknown} are not among the classes {list(names)}")
-    said_NC = np.array(scores["scores"].to_list(), dtype=np.float64).reshape(scores.height, -1)
+    said_NC = np.array(scores["scores"].to_list(), dtype=np.float64).reshape(scores.height, len(names))
     return Judged(
-        scores=said_NC if scores.height else np.zeros((0, len(names))),
+        scores=said_NC,
         truth=np.array([names.index(label) for label in scores["label"]], dtype=np.intp),
         groups=np.array(scores["group"].to_list(), dtype=np.str_),
         classes=names,

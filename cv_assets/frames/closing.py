@@ -120,9 +120,10 @@ def _complete(files: Sequence[Waiting], acquisition: Acquisition) -> list[_Batch
 
 def _counted(files: Sequence[Waiting], acquisition: Acquisition) -> list[_Batch]:
     size = acquisition.close.files
-    return (
-        [] if size is None else _slices(files[: len(files) // size * size], size, f"{size} files are there")
-    )
+    if size is None:
+        return []
+    why = "1 file is there" if size == 1 else f"{size} files are there"
+    return _slices(files[: len(files) // size * size], size, why)
 
 
 def _overdue(files: Sequence[Waiting], acquisition: Acquisition, *, now: float) -> list[_Batch]:

@@ -87,9 +87,11 @@ def plan(
     """What to do about the files of a look.
 
     `published` are the sha256 of all content in the lake; `attempts` the newest run of each export by key. An export
-    whose run failed is not tried again by itself: it would fail again, and a person has to look.
+    whose run failed is not tried again by itself: it would fail again, and a person has to look. No more than
+    `at_most` exports are in progress at once: all of them write the same label table.
     """
     take: dict[str, ExportFile] = {}
+    running = sum(attempt.state == "in progress" for attempt in attempts.values())
     put_away, waiting = [], []
     for file in files:
         if not file.sha256:
@@ -100,8 +102,8 @@ def plan(
             waiting.append(f"{file.name} is the same as {take[file.sha256].name}")
         elif attempt := attempts.get(file.key):
             waiting.append(_after(file, attempt))
-        elif len(take) == at_most:
-            waiting.append(f"{file.name} is for the next look")
+        elif running + len(take) >= at_most:
+            waiting.append(f"{file.name} waits its turn")
         else:
             take[file.sha256] = file
     return Plan(tuple(take.values()), tuple(put_away), tuple(waiting))

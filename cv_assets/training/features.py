@@ -184,7 +184,7 @@ class Extractor:
 
     def embed(self, images: Iterable[Image], names: Iterable[str] | None = None) -> Embedded:
         """The features of each image, in order. `names` say which frame an error is about."""
-        started, known, computed = time.perf_counter(), self._kept(), 0
+        started, known, computed = time.perf_counter(), self._known, 0
         rows: list[Features] = []
         named = zip(images, names, strict=True) if names is not None else ((image, "") for image in images)
         with ThreadPoolExecutor(cores()) as threads:
@@ -192,7 +192,7 @@ class Extractor:
                 keys = list(threads.map(lambda one: _key(one[0]), chunk))
                 missing = {key: one for key, one in zip(keys, chunk, strict=True) if key not in known}
                 if missing:
-                    known |= self._computed(missing, threads)
+                    known.update(self._computed(missing, threads))
                 rows += [known[key] for key in keys]
                 computed += len(missing)
         features_ND = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
@@ -209,7 +209,8 @@ class Extractor:
         keep(self._folder, "", ".safetensors", content)
         return dict(zip(missing, rows, strict=True))
 
-    def _kept(self) -> dict[bytes, Features]:
+    @cached_property
+    def _known(self) -> dict[bytes, Features]:
         kept: dict[bytes, Features] = {}
         for path in sorted(self._folder.glob("*.safetensors")):
             # A damaged file is as good as none: its frames are computed again.

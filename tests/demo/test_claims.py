@@ -154,7 +154,7 @@ def of_the_first(column: str, value: object) -> Callable[[pl.DataFrame], pl.Data
         (
             "checkpoint",
             of_the_first("weights_sha256", "0" * 64),
-            "the released weights can be read at the tag and are those that were evaluated",
+            "the released weights can be read and are those that were evaluated",
         ),
     ],
 )
@@ -170,6 +170,17 @@ def test_a_release_without_its_tag_is_no_release(sound: Outcome):
     assert broken(dataclasses.replace(sound, tags={})) == words
     earlier = {"v1.0.0": sound.releases.clear()}
     assert broken(dataclasses.replace(sound, tags=earlier)) == words
+
+
+def test_a_refused_candidate_breaks_what_is_claimed_of_the_release_and_has_no_figures(sound: Outcome):
+    refused = sound.releases.with_columns(outcome=pl.lit("refused"), version=pl.lit(None, dtype=pl.String))
+    outcome = dataclasses.replace(sound, releases=refused, tags={})
+    assert broken(outcome) == [
+        "there is one release, v1.0.0, and the lake's tag of that name holds it",
+        "the released weights can be read and are those that were evaluated",
+    ]
+    assert story(outcome, seed=0, seconds=1.0)["releases"] == []
+    assert story(outcome, seed=0, seconds=1.0)["kpi"] == {}
 
 
 def test_a_rejected_frame_with_a_reason_is_decided(sound: Outcome):

@@ -207,6 +207,18 @@ def test_the_same_content_again_publishes_nothing(world):
     assert data_version(first, "parts") == data_version(again, "parts")
 
 
+def test_the_same_rows_with_a_new_file_are_published(world):
+    names = iter(["parts/old.txt", "parts/old.txt", "parts/new.txt"])
+
+    @dg.asset(**TOTAL.arguments)
+    def total() -> Audited:
+        yield from TOTAL.audited(rows(("total", 1)), files={next(names): b"page"})
+
+    heads = [world.run(total).success and world.lake.resolve("main") for _ in range(3)]
+    assert heads[0] == heads[1] != heads[2]
+    assert world.main.read("parts/new.txt") == b"page"
+
+
 def test_other_content_publishes_a_new_version(world):
     world.run(parts, "d1")
     head = world.lake.resolve("main")

@@ -13,9 +13,6 @@ def name(part, group="m01", of=2):
     return f"line1_cam1_20260302T0815{part:02d}_mono_{group}of{of}_{group}c{part:03d}.png"
 
 
-PICTURE = make_frames.png(make_frames.cell(size=(300, 300)))
-
-
 @pytest.fixture
 def spec_in_force(materialize):
     materialize([project_spec])
@@ -26,10 +23,8 @@ def drop(deployment):
     def write(*names):
         (deployment.data_dir / "inbox").mkdir(exist_ok=True)
         for place, file in enumerate(names):
-            seed = hash(file) % 1000 + place
-            (deployment.data_dir / "inbox" / file).write_bytes(
-                make_frames.png(make_frames.cell(seed, size=(300, 300)))
-            )
+            picture = make_frames.cell(place, size=(300, 300))
+            (deployment.data_dir / "inbox" / file).write_bytes(make_frames.png(picture))
 
     return write
 
@@ -57,17 +52,17 @@ def tick(instance, resources):
 
 
 @pytest.fixture
-def run(instance, resources):
+def job(resources):
+    defs = dg.Definitions(assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources)
+    return defs.resolve_job_def("receive")
+
+
+@pytest.fixture
+def run(instance, job):
     """`run(key)`: what the daemon launches for a requested delivery."""
-    defs = dg.Definitions(
-        assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources
-    )
 
     def launch(key, *, raise_on_error=True):
-        job = defs.resolve_job_def("receive")
-        return job.execute_in_process(
-            instance=instance, partition_key=key, run_config={}, raise_on_error=raise_on_error
-        )
+        return job.execute_in_process(instance=instance, partition_key=key, raise_on_error=raise_on_error)
 
     return launch
 
@@ -100,16 +95,11 @@ def test_a_delivery_whose_tick_died_before_its_run_was_launched_is_requested_aga
     assert [one.run_key for one in first.run_requests] == [one.run_key for one in second.run_requests]
 
 
-def test_a_delivery_in_flight_is_not_requested_again(spec_in_force, drop, tick, instance):
+def test_a_delivery_in_flight_is_not_requested_again(spec_in_force, drop, tick, instance, job):
     drop(name(1, of=1))
     (request,) = tick(2).run_requests
-    run = instance.create_run_for_job(
-        dg.define_asset_job("receive", [raw_frames]).resolve(
-            asset_graph=dg.Definitions(assets=[raw_frames, project_spec]).resolve_asset_graph()
-        ),
-        tags={"dagster/partition": request.partition_key},
-    )
-    assert f"is being taken in by run {run.run_id}" in tick().skip_message
+    run = instance.create_run_for_job(job, tags={"dagster/partition": request.partition_key})
+    assert tick().skip_message == f"{request.partition_key} is being taken in by run {run.run_id}."
 
 
 def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
@@ -124,7 +114,7 @@ def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
     assert f"Run {failed.run_id} of {request.partition_key} ended as failure" in said
     assert "re-execute it from failure" in said
     assert run(request.partition_key).success
-    assert tick().skip_message == "1 published files were put away."
+    assert tick().skip_message == "1 published file was put away."
 
 
 def test_without_a_spec_in_force_nothing_is_looked_at(tick, drop, materialize, deployment):

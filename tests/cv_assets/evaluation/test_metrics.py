@@ -81,6 +81,7 @@ def test_a_class_is_measured_against_the_rest_and_by_what_becomes_of_its_frames(
     assert np.isnan(dark["overkill"].value)
 
 
+FEWER = settings(max_examples=30, deadline=None)
 FRAMES = st.lists(
     st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.booleans(), st.integers(0, 4)),
     min_size=1,
@@ -92,6 +93,7 @@ def of(frames) -> Judged:
     return judged(*(list(column) for column in zip(*frames, strict=True)))
 
 
+@FEWER
 @given(FRAMES)
 def test_metrics_are_those_of_scikit_learn(frames):
     one = of(frames)
@@ -109,6 +111,7 @@ def test_metrics_are_those_of_scikit_learn(frames):
         assert mine["f1"].value == pytest.approx(sklearn.f1_score(defective, called))
 
 
+@FEWER
 @given(FRAMES)
 def test_leaving_out_a_group_is_the_metric_of_the_other_groups(frames):
     one = of(frames)
@@ -120,6 +123,7 @@ def test_leaving_out_a_group_is_the_metric_of_the_other_groups(frames):
             assert everything[metric].without[number] == expected, (metric, name)
 
 
+@FEWER
 @given(FRAMES)
 def test_no_frames_break_a_metric_and_every_interval_holds_its_estimate(frames):
     slices = {"none": np.zeros(len(frames), dtype=bool), "first": np.arange(len(frames)) == 0}
@@ -131,6 +135,7 @@ def test_no_frames_break_a_metric_and_every_interval_holds_its_estimate(frames):
         assert one.slice != "none" or (value is None and one.samples == 0)
 
 
+@FEWER
 @given(FRAMES, st.randoms())
 def test_the_order_of_frames_does_not_matter(frames, random):
     mixed = frames.copy()
@@ -140,6 +145,7 @@ def test_the_order_of_frames_does_not_matter(frames, random):
         assert one.interval.low == pytest.approx(other.interval.low, abs=1e-6)
 
 
+@FEWER
 @given(FRAMES)
 def test_every_frame_passes_fails_or_is_reviewed(frames):
     one = of(frames)
@@ -174,18 +180,6 @@ def test_frames_of_equal_probability_share_a_bin():
     assert calibration_error(probability, truth, np.arange(100)).value == 0
 
 
-@settings(deadline=None)
-@given(st.integers(0, 10_000))
-def test_the_interval_of_the_area_covers_it_when_groups_shift_all_their_scores(seed):
-    # Not a coverage figure (see the simulation below): the true area of these normal scores is always plausible.
-    random = np.random.default_rng(seed)
-    defective = random.uniform(size=200) < 0.3
-    group = np.arange(200) % 8
-    score = random.normal(size=200) + 1.5 * defective
-    interval = score_interval(roc_auc(score, defective, group), 0.9999)
-    assert interval.low <= 0.8556 <= interval.high
-
-
 def test_the_interval_of_the_area_covers_the_truth_about_as_often_as_it_says():
     """Eight groups of 40 frames; a group shifts all its scores, as a module's grain does."""
     random, covered, trials = np.random.default_rng(4), 0, 300
@@ -195,7 +189,7 @@ def test_the_interval_of_the_area_covers_the_truth_about_as_often_as_it_says():
         score = random.normal(size=320) + 1.5 * defective + random.normal(0, 0.7, 8)[group]
         interval = score_interval(roc_auc(score, defective, group), 0.9)
         covered += interval.low <= area <= interval.high
-    assert 0.87 <= covered / trials
+    assert covered / trials >= 0.87
 
 
 def test_scores_that_are_no_probabilities_are_refused():

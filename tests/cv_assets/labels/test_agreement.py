@@ -10,7 +10,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa as reference_kappa
 
 from cv_assets.labels.agreement import cohen_kappas, fleiss_kappa
 
-some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def votes(**said):

@@ -93,10 +93,12 @@ def test_an_export_with_a_run_waits_and_says_for_which(state, why):
     assert (plans.take, plans.waiting) == ((), (why,))
 
 
-def test_a_look_takes_no_more_than_it_may():
-    plans = plan([export(f"{n}.json", b"%d" % n) for n in range(3)], published=(), attempts={}, at_most=2)
-    assert len(plans.take) == 2
-    assert plans.waiting == ("2.json is for the next look",)
+def test_no_more_exports_are_in_progress_than_may_be():
+    files = [export(f"{n}.json", b"%d" % n) for n in range(4)]
+    running = {files[0].key: Attempt("r1", "in progress")}
+    plans = plan(files, published=(), attempts=running, at_most=3)
+    assert [file.name for file in plans.take] == ["1.json", "2.json"]
+    assert plans.waiting[-1] == "3.json waits its turn"
 
 
 def test_a_published_file_moves_to_taken_under_its_key(tmp_path):

@@ -102,7 +102,7 @@ def test_an_export_becomes_labels_with_evidence_rejections_and_a_benchmark(table
     assert checks["no_row_is_diverted"].description == "1 of 11 rows (9.1%) are diverted and do not count."
     assert checks["agreed_frames_have_enough_votes"].description.endswith("Yes.")
     assert checks["annotators_agree"].description == (
-        "Fleiss' kappa is 0.333 on 2 frames; the spec asks for at least 0.6."
+        "Fleiss' kappa is 0.250 on 2 frames; the spec asks for at least 0.6."
     )
 
 

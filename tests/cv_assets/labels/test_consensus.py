@@ -12,7 +12,7 @@ from cv_assets.spec.schema import Consensus
 
 FRAMES = raw_frames("a", "b", "c")
 # Each example resolves tables; a busy machine is no reason to fail.
-some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 THREE = Consensus(min_votes=3, min_agreement=0.66, unsure="review")
 
 

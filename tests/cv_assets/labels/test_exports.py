@@ -19,7 +19,7 @@ from resources.deployments import ROOT
 HEADER = "tool,project,image,annotator,class,annotated_at,guideline"
 
 
-some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(content, file="votes.json"):

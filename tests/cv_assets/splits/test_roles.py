@@ -16,7 +16,7 @@ from cv_assets.splits.schema import SplitTable
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HALVES = Splits(group_by=("group",), salt="s", shares=Shares(train=0.5, val=0.2, test=0.3))
-PASS = "pass-1"
+DIGEST = "pass-1"
 
 
 def frame_id(number: int) -> str:
@@ -41,7 +41,7 @@ def raw(*captures: tuple[int, str | None], attributes: str = "{}") -> pl.DataFra
     return pl.concat([empty, pl.DataFrame(rows, schema_overrides=empty.schema)], how="diagonal")
 
 
-def prepared(raw_frames: pl.DataFrame, *, rejected=(), digest=PASS, pictures=None) -> pl.DataFrame:
+def prepared(raw_frames: pl.DataFrame, *, rejected=(), digest=DIGEST, pictures=None) -> pl.DataFrame:
     """Each capture after the pass; `pictures` names other prepared bytes than the frame's own."""
     rows = [
         {
@@ -79,7 +79,7 @@ def benchmark(**sets: tuple[int, ...]) -> pl.DataFrame:
 
 def assemble(labels, judged, raw_frames, prepared_frames=None, splits=HALVES):
     prepared_frames = prepared(raw_frames) if prepared_frames is None else prepared_frames
-    return assemble_splits(labels, judged, raw_frames, prepared_frames, splits, PASS)
+    return assemble_splits(labels, judged, raw_frames, prepared_frames, splits, DIGEST)
 
 
 def roles(rows: pl.DataFrame) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Drawn frames and tiny models, so that trainings take seconds."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def one_thread() -> Iterator[None]:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all tests that do not ask about it: exporting a graph takes seconds."""
     return tmp_path_factory.mktemp("data") / "cache"
+
+
+@pytest.fixture
+def without_features(cache_dir: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Gives a cache of the test's own that knows no features, but the graphs exported so far."""
+
+    def copy() -> Path:
+        shutil.copytree(cache_dir / "graphs", tmp_path / "graphs")
+        return tmp_path
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,13 @@ def make_extractor(make_model: MakeModel, cache_dir: Path) -> MakeExtractor:
     return make
 
 
+@pytest.fixture
+def own_cache(make_extractor: MakeExtractor, without_features: Callable[[], Path]) -> Path:
+    """Knows the default extractor's graph and no feature."""
+    make_extractor().compute(np.zeros((32, 32), dtype=np.uint8))
+    return without_features()
+
+
 def noise(count: int, *shape: int) -> list[Image]:
     return list(np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8))
 
@@ -101,7 +108,7 @@ def test_the_runtime_gives_what_pytorch_gives(
     np.testing.assert_allclose(extractor.embed(images).features, expected, atol=1e-5)
 
 
-def test_features_of_a_frame_depend_on_nothing_but_the_frame(make_extractor: MakeExtractor, tmp_path: Path):
+def test_features_of_a_frame_depend_on_nothing_but_the_frame(make_extractor: MakeExtractor):
     images = noise(5, 40, 40)
     extractor = make_extractor()
     together = extractor.embed(images).features
@@ -110,28 +117,28 @@ def test_features_of_a_frame_depend_on_nothing_but_the_frame(make_extractor: Mak
 
 
 def test_known_frames_are_not_computed_again_and_new_ones_are_added(
-    make_extractor: MakeExtractor, tmp_path: Path
+    make_extractor: MakeExtractor, own_cache: Path
 ):
     images = noise(4, 40, 40)
-    first = make_extractor(cache=tmp_path).embed(images[:3])
-    second = make_extractor(cache=tmp_path).embed(images)
+    first = make_extractor(cache=own_cache).embed(images[:3])
+    second = make_extractor(cache=own_cache).embed(images)
     assert (first.computed, second.computed) == (3, 1)
     assert np.array_equal(first.features, second.features[:3])
 
 
-def test_a_frame_met_twice_is_computed_once(make_extractor: MakeExtractor, tmp_path: Path):
+def test_a_frame_met_twice_is_computed_once(make_extractor: MakeExtractor, own_cache: Path):
     (image,) = noise(1, 40, 40)
-    embedded = make_extractor(cache=tmp_path).embed([image, image.copy()])
+    embedded = make_extractor(cache=own_cache).embed([image, image.copy()])
     assert embedded.computed == 1
     assert np.array_equal(embedded.features[0], embedded.features[1])
 
 
-def test_a_damaged_cache_is_computed_again(make_extractor: MakeExtractor, tmp_path: Path):
+def test_a_damaged_cache_is_computed_again(make_extractor: MakeExtractor, own_cache: Path):
     images = noise(2, 40, 40)
-    before = make_extractor(cache=tmp_path).embed(images).features
-    for kept in (tmp_path / "features").rglob("*.safetensors"):
+    before = make_extractor(cache=own_cache).embed(images).features
+    for kept in (own_cache / "features").rglob("*.safetensors"):
         kept.write_bytes(kept.read_bytes()[:-1] + b"?")
-    again = make_extractor(cache=tmp_path).embed(images)
+    again = make_extractor(cache=own_cache).embed(images)
     assert again.computed == 2
     assert np.array_equal(again.features, before)
 

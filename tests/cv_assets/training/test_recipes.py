@@ -47,12 +47,14 @@ def test_a_second_training_takes_features_from_the_cache_and_gives_equal_bytes(
     make_model: Callable[..., Model],
     make_settings: Callable[..., Training],
     frames: TrainingSet,
-    tmp_path: Path,
+    cache_dir: Path,
+    without_features: Callable[[], Path],
 ):
     model = make_model()
-    first, again = (
-        train(model, make_settings(model), frames, cache_dir=tmp_path, say=silent) for _ in range(2)
-    )
+    settings = make_settings(model)
+    train(model, settings, frames, cache_dir=cache_dir, say=silent)
+    cache = without_features()
+    first, again = (train(model, settings, frames, cache_dir=cache, say=silent) for _ in range(2))
     assert (first.costs["frames embedded"], again.costs["frames embedded"]) == (48, 0)
     assert first.head_bytes == again.head_bytes
     assert first.backbone_bytes == again.backbone_bytes
