@@ -4,6 +4,6 @@ if "sqlalchemy" not in sys.modules:
     # dataframely imports SQLAlchemy where it is installed, for exports that nothing here uses: a fifth of the time that
     # definitions take to load. To be deleted once dataframely imports it on use.
     sys.modules["sqlalchemy"] = None  # type: ignore[assignment]
-    import dataframely  # noqa: F401
+    import dataframely as dy  # noqa: F401
 
     del sys.modules["sqlalchemy"]

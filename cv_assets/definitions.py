@@ -63,10 +63,9 @@ def _assets(spec: Spec) -> list[dg.AssetsDefinition]:
 
 
 def _owned(asset: dg.AssetsDefinition, spec: Spec) -> dg.AssetsDefinition:
+    owners = {str(step): list(names) for step, names in spec.owners.items()}
     return asset.map_asset_specs(
-        lambda one: one.replace_attributes(
-            owners=list(spec.owners.get(one.group_name or "", spec.owners["default"]))
-        )
+        lambda one: one.replace_attributes(owners=owners.get(one.group_name or "", owners["default"]))
     )
 
 

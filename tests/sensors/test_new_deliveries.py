@@ -53,7 +53,9 @@ def tick(instance, resources):
 
 @pytest.fixture
 def job(resources):
-    defs = dg.Definitions(assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources)
+    defs = dg.Definitions(
+        assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources
+    )
     return defs.resolve_job_def("receive")
 
 

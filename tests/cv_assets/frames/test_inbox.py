@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cv_assets.frames.deliveries import Receipt, is_takeable, window
+from cv_assets.frames.deliveries import Known, Receipt, is_takeable, window
 from cv_assets.frames.inbox import Inbox, Published, read_receipts
 from cv_assets.frames.receiving import receive
 from cv_assets.frames.schema import RawFrames
@@ -261,6 +261,29 @@ def test_kept_files_stay_and_are_not_taken_twice_even_when_the_memory_is_lost(ke
     assert (keeping.names(), keeping.inbox()) == (["a.png"], ["a.png"])
     keeping.drop("a.png", b"new content")
     assert len(keeping.tick(3).closed) == 1
+
+
+def test_an_unfinished_delivery_does_not_bring_back_what_a_later_one_took(keeping):
+    keeping.drop("a.png", b"one")
+    (first,) = keeping.tick(2).closed
+    keeping.publish(first.key)
+    keeping.finished.clear()
+    keeping.tick(2)
+    keeping.drop("a.png", b"new content")
+    (second,) = keeping.tick(3).closed
+    keeping.publish(second.key)
+    keeping.finished.clear()
+    assert keeping.tick(6).closed == ()
+    assert [one.key for one in keeping.box.under_way()] == sorted([first.key, second.key])
+
+
+def test_a_file_rewritten_while_it_was_put_away_goes_back(line):
+    line.drop("a.png", b"one")
+    (delivery,) = line.tick(2).closed
+    claimed = delivery.files["a.png"]
+    line.drop("a.png", b"other")
+    assert line.box._move("a.png", Known(claimed, "00", delivery.key)) is None
+    assert (line.inbox(), line.taken()) == (["a.png"], [])
 
 
 def test_a_hard_link_beside_a_kept_file_is_a_file_of_its_own(keeping):
