@@ -36,9 +36,10 @@ FRAMES_DIFFER = Check(
     blocking=False,
 )
 CAPTURES_HAVE_ONE_ROW = Check("captures_have_one_row", "Has every raw capture exactly one row?")
-FRAMES_ARE_ACCEPTED = Check(
-    "frames_are_accepted",
-    "Are all frames accepted? A rejected one is a row like any other, and a hint that its station needs attention.",
+FEW_ARE_REJECTED = Check(
+    "few_are_rejected",
+    "Is the share of rejected frames within the spec's bound? A rejected frame is a row like any other; many of them "
+    "say that their station needs attention.",
     blocking=False,
 )
 
@@ -55,7 +56,7 @@ PREPARED_FRAMES = TableAsset(
     step="frames",
     kinds=frozenset({"opencv"}),
     partitions=deliveries,
-    checks=(CAPTURES_HAVE_ONE_ROW, FRAMES_ARE_ACCEPTED),
+    checks=(CAPTURES_HAVE_ONE_ROW, FEW_ARE_REJECTED),
 )
 
 _SHOWN_COLUMNS: Final = ("part", "station", "camera", "group", "captured_at", "width", "height", "file_name")
@@ -118,7 +119,7 @@ def prepared_frames(
     The pass is the spec's `preparation`; training and inspection see exactly these pictures. Statistics are measured
     of the frame as it was taken and of what a model sees, for normalising hides a drift of the exposure.
     """
-    from cv_assets.frames.preparing import prepare_delivery, rejections
+    from cv_assets.frames.preparing import prepare_delivery
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
     with _scratch(deployment) as folder:
@@ -134,10 +135,19 @@ def prepared_frames(
             files=delivery.files,
             checks=[
                 CAPTURES_HAVE_ONE_ROW.no_rows(_miscounted(raw_frames, delivery.rows)),
-                FRAMES_ARE_ACCEPTED.result(delivery.rows["accepted"].all(), f"{rejections(delivery.rows)}."),
+                _few_are_rejected(delivery.rows, spec.preparation.bounds.max_rejected),
             ],
             metadata=_pictures(delivery, raw_frames, snapshot, spec),
         )
+
+
+def _few_are_rejected(rows: pl.DataFrame, bound: float) -> dg.AssetCheckResult:
+    from cv_assets.frames.preparing import rejections
+
+    share = rows.filter(~pl.col("accepted")).height / max(rows.height, 1)
+    return FEW_ARE_REJECTED.result(
+        share <= bound, f"{rejections(rows)}; at most {bound:.0%} may be.", {"share": share}
+    )
 
 
 def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:

@@ -183,6 +183,7 @@ class Bounds(Section):
     min_contrast: float | None = Field(1.0, ge=0, description="Standard deviation of the grey frame.")
     size: tuple[Side, Side] | None = Field(None, description="The only accepted width and height.")
     max_pixels: Count = Field(64_000_000, description="A header that claims more is not decoded.")
+    max_rejected: Share = Field(0.05, description="A delivery that loses a larger share warns of its station.")
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "Bounds":
