@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
@@ -34,7 +35,8 @@ class Outcome:
     """All that there is at the end: what the plant knows, and the product's tables.
 
     `truth` maps a delivered file's name to its cell; `golden` holds the numbers of the golden modules. `weights` are
-    the chosen model's bytes and `tags` the lake's version tags, each with the releases table as of that tag.
+    the bytes of the chosen model's head and backbone, and `tags` the lake's version tags, each with the releases table
+    as of that tag.
     """
 
     spec: Spec
@@ -48,7 +50,7 @@ class Outcome:
     report: pl.DataFrame
     decision: pl.DataFrame
     checkpoint: pl.DataFrame
-    weights: bytes
+    weights: tuple[bytes, bytes]
     releases: pl.DataFrame
     tags: Mapping[str, pl.DataFrame]
     requests: pl.DataFrame
@@ -236,13 +238,16 @@ def _one_release(outcome: Outcome) -> Claim:
 
 
 def _release_can_be_loaded(outcome: Outcome) -> Claim:
-    expected = outcome.checkpoint["weights_sha256"].to_list()
-    found = hashlib.sha256(outcome.weights).hexdigest()
+    checkpoint = outcome.checkpoint.row(0, named=True)
+    # The backbone is stored under its hash.
+    expected = [checkpoint["weights_sha256"], PurePath(checkpoint["backbone"]).stem]
+    found = [hashlib.sha256(content).hexdigest() for content in outcome.weights]
     released = "released" in outcome.releases["outcome"]
+    sizes = " and ".join(f"{len(content) / 1024:.0f} KiB" for content in outcome.weights)
     return Claim(
-        "the released weights can be read and are those that were evaluated",
-        released and expected == [found],
-        f"{len(outcome.weights) / 1024:.0f} KiB, sha256 {found[:12]}" if released else "nothing is released",
+        "the released head and backbone can be read and are those that were evaluated",
+        released and expected == found,
+        f"{sizes}, sha256 {found[0][:12]} and {found[1][:12]}" if released else "nothing is released",
     )
 
 

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 STEPS_OF_A_PLAIN_BAR: Final = 4
+PLAIN_WIDTH: Final = 120
+"""Columns of a table where there is no terminal to ask."""
 
 
 @dataclass
@@ -35,11 +37,18 @@ class Bar:
             self.console.print(f"         {self.title}: {done} of {self.total}{f', {note}' if note else ''}")
 
 
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
 @dataclass
 class Screen:
     """Says what happens, with the seconds since the demo began."""
 
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=_console)
     began: float = field(default_factory=time.monotonic)
 
     @property

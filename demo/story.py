@@ -210,7 +210,7 @@ class Season:
             report=judged.table("evaluation_report", CANDIDATE),
             decision=decision,
             checkpoint=checkpoint,
-            weights=judged.read(checkpoint["weights"][0]),
+            weights=(judged.read(checkpoint["weights"][0]), judged.read(checkpoint["backbone"][0])),
             releases=releases,
             tags={name: Snapshot(head.lake, commit).table("releases") for name, commit in tags.items()},
             requests=head.tables("training_request"),
@@ -286,7 +286,7 @@ class Season:
         )
         for row in decision.iter_rows(named=True):
             verdict = "met" if row["passed"] else "MISSED"
-            self.screen.say(f"{verdict}: {row['criterion']} ({row['why']})", "" if row["passed"] else "red")
+            self.screen.say(f"{verdict}: {row['why']}", "" if row["passed"] else "red")
 
     def _candidate(self) -> Snapshot:
         candidate = self.watch.candidate(CANDIDATE)
@@ -307,6 +307,11 @@ def finish(season: Season, file: Path) -> bool:
     checked = claims(outcome)
     screen.show(_claims(checked))
     screen.show(_summary(told))
+    golden = season.cast.golden
+    screen.tell(
+        f"These figures rest on {len(golden)} golden modules with {sum(len(one.cells) for one in golden)} cells: read "
+        "their intervals. The modules were drawn once, with one seed, before anything was trained."
+    )
     return all(claim.holds for claim in checked)
 
 

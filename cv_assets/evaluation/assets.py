@@ -34,6 +34,7 @@ EVALUATION_REPORT = TableAsset(
     partitions=candidates,
     on_candidate=True,
     checks=(EVERY_FRAME_IS_SCORED, ONE_PREPARATION, BENCHMARK_IS_THERE),
+    pool="training",  # beside a training no latency would be that of a quiet machine
 )
 RELEASE_DECISION = TableAsset(
     "release_decision",
@@ -86,10 +87,10 @@ def evaluation_report_asset(spec: Spec) -> dg.AssetsDefinition:
         scores, latencies = _score(trained, split_table, snapshot, settings, deployment)
         try:
             chosen = bands(scores, settings)
+            agreement = dict(label_table.select("frame_id", "agreement").iter_rows())
+            rows = report(scores, chosen, agreement, latencies, settings)
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        agreement = dict(label_table.select("frame_id", "agreement").iter_rows())
-        rows = report(scores, chosen, agreement, latencies, settings)
         kept = as_parquet(with_verdicts(scores, chosen, settings))
         path = f"evaluation_report/{context.partition_key}/scores-{hashlib.sha256(kept).hexdigest()}.parquet"
         yield from EVALUATION_REPORT.audited(

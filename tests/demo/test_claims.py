@@ -12,7 +12,7 @@ from cv_assets.spec.schema import Spec
 from demo.claims import Outcome, claims, season_kpis, story
 from demo.modules import Cell
 
-WEIGHTS = b"weights"
+HEAD, BACKBONE = b"head", b"backbone"
 TRAIN, GOLDEN = 1, 2
 
 
@@ -48,12 +48,21 @@ def sound(spec: Spec, tmp_path: Path) -> Outcome:
         split=pl.DataFrame({"frame_id": frames, "role": ["train", "train", "golden", "golden"]}),
         report=report(escape_rate=0.1, overkill=0.0, fail_precision=1.0, review_share=0.4),
         decision=decision(spec),
-        checkpoint=pl.DataFrame({"weights_sha256": [hashlib.sha256(WEIGHTS).hexdigest()]}),
-        weights=WEIGHTS,
+        checkpoint=pl.DataFrame(
+            {
+                "weights_sha256": [sha256(HEAD)],
+                "backbone": [f"cnn_checkpoint/first/{sha256(BACKBONE)}.safetensors"],
+            }
+        ),
+        weights=(HEAD, BACKBONE),
         releases=releases,
         tags={"v1.0.0": releases},
         requests=pl.DataFrame({"reason": ["first_release"]}),
     )
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def report(**values: float | None) -> pl.DataFrame:
@@ -153,8 +162,13 @@ def of_the_first(column: str, value: object) -> Callable[[pl.DataFrame], pl.Data
         ),
         (
             "checkpoint",
+            of_the_first("backbone", "cnn_checkpoint/first/0.safetensors"),
+            "the released head and backbone can be read and are those that were evaluated",
+        ),
+        (
+            "checkpoint",
             of_the_first("weights_sha256", "0" * 64),
-            "the released weights can be read and are those that were evaluated",
+            "the released head and backbone can be read and are those that were evaluated",
         ),
     ],
 )
@@ -177,7 +191,7 @@ def test_a_refused_candidate_breaks_what_is_claimed_of_the_release_and_has_no_fi
     outcome = dataclasses.replace(sound, releases=refused, tags={})
     assert broken(outcome) == [
         "there is one release, v1.0.0, and the lake's tag of that name holds it",
-        "the released weights can be read and are those that were evaluated",
+        "the released head and backbone can be read and are those that were evaluated",
     ]
     assert story(outcome, seed=0, seconds=1.0)["releases"] == []
     assert story(outcome, seed=0, seconds=1.0)["kpi"] == {}

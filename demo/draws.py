@@ -1,0 +1,206 @@
+"""How much the demo's figures owe to the draw: the same recipe on many other draws of the same modules.
+
+    python -m demo.draws [draws] [picture]
+
+Draw 0 is the demo's. Every draw trains the spec's models on its own training modules, chooses one by its out-of-fold
+scores and judges it on its own golden modules. Nothing here feeds the demo; the acceptance criteria of the spec are
+what a sound system meets on most draws. Frames that the spec's bounds reject are left out as the product does.
+"""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sklearn.metrics import roc_auc_score
+
+from cv_assets.evaluation.band import choose_band
+from cv_assets.frames.preparation import decode, prepare
+from cv_assets.spec.load import load_spec
+from cv_assets.spec.schema import FrozenRecipe, Model, Spec
+from cv_assets.training.backbones import load_backbone
+from cv_assets.training.features import Extractor
+from cv_assets.training.folds import grouped_folds
+from cv_assets.training.heads import fit_head, out_of_fold_heads
+from cv_assets.training.inference import pooling
+from demo.modules import Cell, Module, draw, read_modules
+from demo.story import MONO_SHARES, SEED, STRATA
+from resources.deployments import ROOT
+
+DRAWS = 101
+COLUMNS = {
+    "out_of_fold_auc": "out-of-fold AUC",
+    "golden_auc": "golden AUC",
+    "escape_rate": "escapes",
+    "overkill": "overkill",
+    "fail_precision": "precision of FAIL",
+    "review_share": "sent to review",
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All accepted mono cells: their module (N,), whether they are defective (N,), features (N, D) by model."""
+
+    modules: NDArray[np.intp]
+    defective: NDArray[np.intp]
+    features: dict[str, NDArray[np.float32]]
+
+
+def embed(modules: Sequence[Module], spec: Spec, cache: Path) -> Cells:
+    """Prepare every cell as the product does and embed the accepted ones with each model's frozen backbone."""
+    kept: list[tuple[Cell, NDArray[np.uint8]]] = []
+    for cell in (cell for module in modules for cell in module.cells):
+        prepared = prepare(cell.image.read_bytes(), spec.preparation)
+        image = decode(prepared.png, spec.preparation.bounds.max_pixels) if prepared.png else None
+        if image is not None:
+            kept.append((cell, image))
+    images = [image for _, image in kept]
+    features = {
+        model.name: _extractor(model, spec, cache).embed(images).features for model in spec.training.models
+    }
+    return Cells(
+        modules=np.array([cell.module for cell, _ in kept]),
+        defective=np.array([int(cell.defective) for cell, _ in kept]),
+        features=features,
+    )
+
+
+def judge(cells: Cells, dealt: dict[str, list[Module]], spec: Spec) -> dict[str, Any]:
+    """Train on the draw's training modules, choose by out-of-fold AUC, judge on its golden modules."""
+    train_N, golden_N = (
+        np.isin(cells.modules, [one.number for one in dealt[role]]) for role in ("train", "golden")
+    )
+    judged = [_judge_model(model, cells, train_N, golden_N, spec) for model in spec.training.models]
+    return max(judged, key=lambda row: row["out_of_fold_auc"])
+
+
+def study(draws: int, spec: Spec, cache: Path) -> pl.DataFrame:
+    """One row per draw; draw `SEED` is the demo's."""
+    modules = [module for module in read_modules() if module.product == "mono"]
+    cells = embed(modules, spec, cache)
+    rows = []
+    for seed in track(range(SEED, SEED + draws), "draws"):
+        dealt = draw(modules, MONO_SHARES, strata=STRATA, seed=seed)
+        golden = sorted(one.number for one in dealt["golden"])
+        rows.append({"seed": seed, "golden": golden, **judge(cells, dealt, spec)})
+    return pl.DataFrame(rows)
+
+
+def _extractor(model: Model, spec: Spec, cache: Path) -> Extractor:
+    backbone = load_backbone(model, seed=spec.training.seed, cache_dir=cache)
+    blocks, pool = pooling(model)
+    return Extractor(backbone, hashlib.sha256(backbone.to_bytes()).hexdigest(), blocks, pool, cache)
+
+
+def _judge_model(
+    model: Model, cells: Cells, train_N: NDArray[np.bool_], golden_N: NDArray[np.bool_], spec: Spec
+) -> dict[str, Any]:
+    recipe = model.recipe
+    if not isinstance(recipe, FrozenRecipe):
+        raise TypeError(f"{model.name}: only frozen recipes are cheap enough to repeat")
+    features, truth = cells.features[model.name], cells.defective
+    groups = [str(number) for number in cells.modules[train_N]]
+    folds = grouped_folds(truth[train_N], groups, spec.training.folds, spec.training.seed)
+    settings: dict[str, Any] = {"C": recipe.C, "balance": model.balance == "loss"}
+    out_of_fold = out_of_fold_heads(features[train_N], truth[train_N], groups, folds, 2, **settings)
+    scores = np.asarray(out_of_fold.scores)[:, 1]
+    band = choose_band(scores, truth[train_N] == 1, spec.evaluation.band)
+    head = fit_head(features[train_N], truth[train_N], 2, **settings).head
+    golden, defective = head.scores(features[golden_N])[:, 1], truth[golden_N] == 1
+    failed = golden >= band.upper
+    return {
+        "model": model.name,
+        "out_of_fold_auc": roc_auc_score(truth[train_N], scores),
+        "golden_auc": roc_auc_score(defective, golden),
+        "escape_rate": float((golden[defective] < band.lower).mean()),
+        "overkill": float(failed[~defective].mean()),
+        "fail_precision": float(defective[failed].mean()) if failed.any() else None,
+        "review_share": float(((golden >= band.lower) & ~failed).mean()),
+    }
+
+
+def _bounds(spec: Spec) -> dict[str, tuple[str, float]]:
+    """The acceptance criteria that the study can judge: column -> (side, bound)."""
+    found = {}
+    for criterion in spec.evaluation.acceptance:
+        prefix = "out_of_fold_auc" if criterion.set == "out_of_fold" else "golden_auc"
+        column = prefix if criterion.metric == "roc_auc" else criterion.metric
+        if column in COLUMNS and criterion.slice == "all":
+            side = "at_least" if criterion.at_least is not None else "at_most"
+            found[column] = (side, getattr(criterion, side))
+    return found
+
+
+def met(rows: pl.DataFrame, spec: Spec) -> dict[str, pl.Series]:
+    """Which draws meet each criterion that the study can judge."""
+    return {
+        column: rows[column] >= bound if side == "at_least" else rows[column] <= bound
+        for column, (side, bound) in _bounds(spec).items()
+    }
+
+
+def show(rows: pl.DataFrame, spec: Spec) -> Table:
+    """Quantiles over the draws, the demo's own draw, and how many draws meet the spec's criterion."""
+    table = Table("figure", "5 %", "median", "95 %", "the demo's draw", "criterion", "met by")
+    passed = met(rows, spec)
+    for column, words in COLUMNS.items():
+        side, bound = _bounds(spec).get(column, ("", float("nan")))
+        table.add_row(
+            words,
+            *(f"{np.nanquantile(rows[column].to_numpy(), share):.2f}" for share in (0.05, 0.5, 0.95)),
+            f"{rows[column][0]:.2f}",
+            f"{side.replace('_', ' ')} {bound:g}" if side else "",
+            f"{passed[column].sum() / rows.height:.0%}" if side else "",
+        )
+    together = pl.DataFrame(passed).select(pl.all_horizontal(pl.all())).to_series()
+    table.add_row(
+        "all criteria together", "", "", "", str(together[0]), "", f"{together.sum() / rows.height:.0%}"
+    )
+    return table
+
+
+def picture(rows: pl.DataFrame, spec: Spec, file: Path) -> None:
+    """Every draw a dot, the demo's draw a ring, the spec's criterion a line."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for place, column in enumerate(COLUMNS):
+        values = rows[column].to_numpy()
+        jitter = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.5
+        axis.scatter(
+            place + jitter, values, s=9, color="tab:blue", alpha=0.5, label="_" if place else "other draws"
+        )
+        axis.scatter([place], values[:1], s=70, facecolors="none", edgecolors="black", linewidths=1.6, zorder=3,
+                     label="_" if place else "the demo's draw")  # fmt: skip
+        if column in (bounds := _bounds(spec)):
+            axis.hlines(bounds[column][1], place - 0.4, place + 0.4, color="tab:red",
+                        label="_" if place else "acceptance criterion")  # fmt: skip
+        axis.text(place, 1.04, f"median {np.nanmedian(values.astype(float)):.2f}", ha="center", fontsize=8)
+    axis.set(xticks=range(len(COLUMNS)), xticklabels=COLUMNS.values(), ylim=(-0.03, 1.12))
+    axis.set_title(
+        f"Solar cells, season 1: {rows.height} draws of 11 training and 3 golden modules", fontsize=10
+    )
+    axis.legend(loc="center left", fontsize=8)
+    figure.savefig(file, dpi=130)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Study, print, and draw when a picture is named."""
+    spec = load_spec(ROOT / "specs" / "solar_cells.yaml")
+    rows = study(int(arguments[0]) if arguments else DRAWS, spec, ROOT / ".demo" / "draws")
+    Console().print(show(rows, spec))
+    if len(arguments) > 1:
+        picture(rows, spec, Path(arguments[1]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
