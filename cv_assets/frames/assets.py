@@ -116,7 +116,7 @@ def prepared_frames(
 ) -> Audited:
     """The same captures after the one deterministic pass: accepted, or rejected with the reason and its score.
 
-    The pass is the spec's `preparation`; training and inspection see exactly these pictures. Statistics are measured
+    The pass is the spec's `preparation`; models see exactly these pictures. Statistics are measured
     of the frame as it was taken and of what a model sees, for normalising hides a drift of the exposure.
     """
     from cv_assets.frames.preparing import prepare_delivery
@@ -135,7 +135,7 @@ def prepared_frames(
             files=delivery.files,
             checks=[
                 CAPTURES_HAVE_ONE_ROW.no_rows(_miscounted(raw_frames, delivery.rows)),
-                _few_are_rejected(delivery.rows, spec.preparation.bounds.max_rejected),
+                _few_are_rejected(delivery.rows, spec.acquisition.max_rejected),
             ],
             metadata=_pictures(delivery, raw_frames, snapshot, spec),
         )

