@@ -196,7 +196,7 @@ def picture(rows: pl.DataFrame, spec: Spec, file: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Study, print, and draw when a picture is named."""
     spec = load_spec(ROOT / "specs" / "solar_cells.yaml")
-    rows = study(int(arguments[0]) if arguments else DRAWS, spec, ROOT / ".demo" / "draws")
+    rows = study(int(arguments[0]) if arguments else DRAWS, spec, ROOT / ".demo" / "data" / "cache")
     Console().print(show(rows, spec))
     if len(arguments) > 1:
         picture(rows, spec, Path(arguments[1]))
