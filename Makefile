@@ -42,7 +42,7 @@ fix: $(READY)  ## Format, and mend what can be mended.
 
 dev: $(READY)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
 	mkdir -p .dagster && cp infra/dagster.yaml .dagster/
-	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(SPEC) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
+	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
 
 bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
 	$(BIN)/python -m benchmarks

@@ -18,7 +18,7 @@ _SHADES: Final = {"sound": "tab:blue", "defective": "tab:red"}
 
 def scores_figure(sets: Mapping[str, Judged], band: OperatingBand) -> Figure:
     """One model: a histogram of defect scores per set with the band, then all ROC curves and the reliability."""
-    figure = Figure(figsize=(3.2 * (len(sets) + 2), 3.2), layout="constrained")
+    figure = Figure(figsize=(min(3.2 * (len(sets) + 2), 12), 3.2), layout="constrained")
     axes = figure.subplots(1, len(sets) + 2)
     for axis, (name, judged) in zip(axes, sets.items(), strict=False):
         _draw_scores(axis, judged, band)
