@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-from dataclasses import dataclass
 
 import dagster as dg
 import dataframely as dy
@@ -11,7 +10,7 @@ import polars as pl
 import pytest
 
 from resources.deployments import Deployment
-from resources.git_lake import GitLake
+from resources.lake import Lake
 from resources.partitions import candidates, deliveries
 from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, digest
 
@@ -90,7 +89,7 @@ ASSETS = [parts, training_request, model, released]
 class World:
     """A lake, an instance and a way to materialize one asset."""
 
-    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance, lake: GitLake) -> None:
+    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance, lake: Lake) -> None:
         self.lake, self.instance = lake, instance
         self.deployment = deployment
         self.use(lake)
@@ -119,8 +118,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, deployment, instance):
-    return World(deployment, instance, GitLake(tmp_path / "wap"))
+def world(deployment, instance, lake):
+    return World(deployment, instance, lake)
 
 
 def failure(result):
@@ -347,33 +346,22 @@ def test_a_release_brings_the_candidate_and_its_row_in_one_transaction_with_its_
     assert world.lake.tags() == {"v1.0.0": newest.id}
 
 
-@dataclass(frozen=True)
-class DyingLake(GitLake):
+class DyingLake:
     """A lake whose process dies just before the given verb."""
 
-    dies_before: str = ""
+    def __init__(self, lake, dies_before):
+        self.lake, self.dies_before = lake, dies_before
 
-    def _die(self, verb):
+    def __getattr__(self, verb):
         if verb == self.dies_before:
             raise KeyboardInterrupt
-
-    def commit(self, *args, **kwargs):
-        self._die("commit")
-        return super().commit(*args, **kwargs)
-
-    def merge(self, *args, **kwargs):
-        self._die("merge")
-        return super().merge(*args, **kwargs)
-
-    def tag(self, *args, **kwargs):
-        self._die("tag")
-        return super().tag(*args, **kwargs)
+        return getattr(self.lake, verb)
 
 
 @pytest.mark.parametrize("verb", ["commit", "merge"])
-def test_an_interrupted_publication_leaves_nothing_visible_and_can_be_repeated(tmp_path, world, verb):
+def test_an_interrupted_publication_leaves_nothing_visible_and_can_be_repeated(world, verb):
     before = world.lake.resolve("main")
-    world.use(DyingLake(tmp_path / "wap", verb))
+    world.use(DyingLake(world.lake, verb))
     assert not world.run(parts, "d1").success
     assert world.lake.resolve("main") == before
     world.use(world.lake)
@@ -381,11 +369,11 @@ def test_an_interrupted_publication_leaves_nothing_visible_and_can_be_repeated(t
     assert world.main.partitions("parts") == ["d1"]
 
 
-def test_a_tag_lost_to_a_crash_is_set_by_the_next_publication(tmp_path, world):
+def test_a_tag_lost_to_a_crash_is_set_by_the_next_publication(world):
     world.run(parts, "d1")
     world.run(training_request, "c1")
     world.run(model, "c1")
-    world.use(DyingLake(tmp_path / "wap", "tag"))
+    world.use(DyingLake(world.lake, "tag"))
     assert not world.run(released, key="c1").success
     published = world.lake.resolve("main")
     assert world.lake.tags() == {}
