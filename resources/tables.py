@@ -37,6 +37,9 @@ MAX_RECOMPUTES: Final = 5
 FILES_LINKED: Final = 5
 """Up to this many published files are linked one by one."""
 
+READS_LISTED: Final = 5
+"""Up to this many reads from one folder are listed one by one."""
+
 CONTRACT_CHECK: Final = "follows_its_contract"
 
 
@@ -174,11 +177,6 @@ class TableAsset:
             metadata={"rows": preview(rows), **(metadata or {})},
         )
 
-    def not_applicable(self, why: str) -> Iterator[dg.AssetCheckResult]:
-        """Yield passing checks and no table: nothing is materialised and what follows is skipped."""
-        for check in (self._contract_check, *self.checks):
-            yield check.result(True, f"Not applicable: {why}")
-
     def _audit_contract(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dg.AssetCheckResult]:
         rows = rows.select(self.schema.column_names()).cast(dict(self.schema.create_empty().schema))  # type: ignore[arg-type]
         failure = self.schema.filter(rows).failure
@@ -202,11 +200,15 @@ class Snapshot:
 
     def read(self, path: str) -> bytes:
         """The bytes at `path`. Raises FileNotFoundError."""
-        return self.lake.read(self.commit, path)
+        content = self.lake.read(self.commit, path)
+        self.reads.add(path)
+        return content
 
     def fetch(self, path: str) -> Path:
         """A local, read-only file with the bytes at `path`. Raises FileNotFoundError."""
-        return self.lake.fetch(self.commit, path)
+        file = self.lake.fetch(self.commit, path)
+        self.reads.add(path)
+        return file
 
     def partitions(self, asset: str) -> list[str]:
         """The partitions of `asset` that were published, sorted."""
@@ -235,7 +237,6 @@ class Snapshot:
                 f"{asset}{f'[{partition}]' if partition else ''} is not published as of commit "
                 f"{self.commit[:12]}: materialize it first"
             ) from None
-        self.reads.add(path)
         return pl.read_parquet(file)
 
     def tables(self, asset: str, *, or_empty: type[dy.Schema] | None = None) -> pl.DataFrame:
@@ -314,8 +315,9 @@ class Tables(dg.IOManager):
                 "lake/branch": branch,
                 "lake/path": path,
                 "lake/input_commit": snapshot.commit,
-                "lake/reads": sorted(snapshot.reads),
+                "lake/reads": _in_short(snapshot.reads),
                 "lake/link": dg.MetadataValue.url(self.lake.url(commit, path)),
+                "lake/commit_link": dg.MetadataValue.url(self.lake.url(commit)),
                 "lake/files": self._files(commit, list(obj.files)),
             }
         )
@@ -414,7 +416,7 @@ class Tables(dg.IOManager):
             "rows": str(obj.rows.height),
             "data_version": digest(obj.rows, obj.volatile),
             "input_commit": snapshot.commit,
-            "reads": json.dumps(sorted(snapshot.reads)),
+            "reads": json.dumps(_in_short(snapshot.reads)),
             "tags": json.dumps(dict(obj.tags or {})),
             "::lakefs::Dagster::url[url:ui]": f"{self.deployment.dagster_url}/runs/{context.run_id}",
         }
@@ -473,6 +475,22 @@ def preview(rows: pl.DataFrame, columns: Sequence[str] = (), *, rows_shown: int 
         for row in shown.head(rows_shown).iter_rows()
     ]
     return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in names]))
+
+
+def _in_short(paths: Iterable[str]) -> list[str]:
+    """The paths, sorted; where a folder has many, the folder and how many."""
+    short = []
+    for folder, inside in itertools.groupby(
+        sorted(paths, key=_folder_first), key=lambda path: path.rpartition("/")[0]
+    ):
+        names = list(inside)
+        short += names if len(names) <= READS_LISTED else [f"{folder}/ ({len(names)} files)"]
+    return short
+
+
+def _folder_first(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name
 
 
 def _cell(value: object) -> str | int | float | bool | None:

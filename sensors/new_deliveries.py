@@ -95,7 +95,9 @@ def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acq
     under_way = [manifest.key for manifest in look.under_way]
     sentences = [_state(key, runs[key]) for key in under_way if key in runs]
     if queued := len(under_way) - len(sentences):
-        sentences.append(f"{queued} more wait until fewer than {acquisition.runs_at_once} are being taken in.")
+        sentences.append(
+            f"{queued} more wait until fewer than {acquisition.runs_at_once} are being taken in."
+        )
     sentences += explain(look.waiting, look.unsettled, look.closed_groups, acquisition)
     if look.put_away:
         files = "1 published file was" if look.put_away == 1 else f"{look.put_away} published files were"

@@ -1,10 +1,10 @@
 """Conclude candidates that need no person: refused ones always, passed ones when the spec says automatic."""
 
 import dagster as dg
-from cv_assets.spec.assets import in_force
 
 from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
+from cv_assets.spec.assets import in_force
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
 from resources.tables import Snapshot, Tables

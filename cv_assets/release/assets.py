@@ -59,9 +59,11 @@ def releases(
         else:
             candidate = _candidate(tables, config.candidate)
             decision = candidate.table("release_decision", config.candidate)
+            request = candidate.table("training_request", config.candidate).row(0, named=True)
+            tables.snapshot(context).reads.update(f"{candidate.commit}:{path}" for path in candidate.reads)
             rows = conclude(
                 history,
-                request=candidate.table("training_request", config.candidate).row(0, named=True),
+                request=request,
                 decision=decision,
                 candidate_commit=candidate.commit,
                 spec_digest=project_spec["spec_digest"][0],
@@ -115,6 +117,7 @@ def _criteria_are_met(rows: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetChe
 def _summary(rows: pl.DataFrame, decision: pl.DataFrame) -> dict[str, object]:
     newest, now = rows.row(-1, named=True), release_in_force(rows)
     summary: dict[str, object] = {
+        "rows": preview(rows.reverse()),  # newest first
         "outcome": f"{newest['candidate']}: {newest['outcome']}",
         "why": newest["why"],
         "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",

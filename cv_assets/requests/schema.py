@@ -14,4 +14,6 @@ class TrainingRequest(dy.Schema):
     base_commit = dy.String(description="The lake commit that was looked at.")
     spec_digest = dy.String()
     benchmark_version = dy.Int64(min=0, description="0: there is no benchmark yet.")
-    released_version = dy.String(nullable=True, description="What is in force; null before the first release.")
+    released_version = dy.String(
+        nullable=True, description="What is in force; null before the first release."
+    )

@@ -121,7 +121,9 @@ class Acquisition(Section):
     settle_ticks: int = Field(2, ge=2, description="Over how many looks a file must not have changed.")
     files_per_tick: int = Field(20_000, ge=1, description="The most files that one look considers.")
     runs_at_once: Count = Field(4, description="The most deliveries that are taken in at the same time.")
-    max_rejected: Share = Field(0.05, description="A delivery that loses a larger share warns of its station.")
+    max_rejected: Share = Field(
+        0.05, description="A delivery that loses a larger share warns of its station."
+    )
     after: Literal["move", "keep"] = Field("move", description="Published files move to `taken/`, or stay.")
 
     @property
@@ -430,7 +432,9 @@ class Release(Section):
     """Who lets a candidate into production."""
 
     approval: Literal["automatic", "person"] = "person"
-    approvers: tuple[Text, ...] = Field((), description="Who may approve and roll back; empty: anyone may roll back.")
+    approvers: tuple[Text, ...] = Field(
+        (), description="Who may approve and roll back; empty: anyone may roll back."
+    )
 
     @model_validator(mode="after")
     def _somebody_may(self) -> "Release":
