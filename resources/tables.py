@@ -370,7 +370,7 @@ class Tables(dg.IOManager):
         try:
             if obj.merges:
                 self.lake.merge(obj.merges, work, f"bring {obj.merges[:12]}", metadata)
-            audited = self.lake.commit(work, {**obj.files, path: _parquet(obj.rows)}, message, metadata)
+            audited = self.lake.commit(work, {**obj.files, path: parquet(obj.rows)}, message, metadata)
             return self.lake.merge(audited, branch, message, metadata)
         except MergeConflictError as conflict:
             if conflict.branch == work:
@@ -394,7 +394,7 @@ class Tables(dg.IOManager):
         branch = f"refused-{asset}-{uuid.uuid4().hex[:8]}"
         self.lake.create_branch(branch, snapshot.commit)
         commit = self.lake.commit(
-            branch, {**obj.files, path: _parquet(obj.rows)}, f"{asset}: refused", metadata
+            branch, {**obj.files, path: parquet(obj.rows)}, f"{asset}: refused", metadata
         )
         raise dg.Failure(
             f"{asset} is not published: it failed {', '.join(obj.refused_by)}. "
@@ -450,6 +450,13 @@ def request_commit(lake: Lake, data_branch: str, candidate: str) -> str | None:
     return commits[-1] if commits else None
 
 
+def parquet(rows: pl.DataFrame) -> bytes:
+    """The rows as the bytes of a Parquet file."""
+    stream = io.BytesIO()
+    rows.write_parquet(stream)
+    return stream.getvalue()
+
+
 def digest(rows: pl.DataFrame, volatile: Iterable[str] = ()) -> str:
     """The data version: a hash of the table's content, `volatile` columns (times of run, latencies) left out."""
     stream = io.BytesIO()
@@ -500,12 +507,6 @@ def _cell(value: object) -> str | int | float | bool | None:
         return round(value, 4)
     text = str(value)
     return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _parquet(rows: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    rows.write_parquet(stream)
-    return stream.getvalue()
 
 
 def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:

@@ -1,7 +1,6 @@
 """Makes a small plant in a lake: two deliveries of drawn cells, labels, a benchmark and a request for a candidate."""
 
 import hashlib
-import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any
 import cv2
 import dagster as dg
 import polars as pl
+from by_hand import publish_by_hand
 from make_frames import cell
 from ruamel.yaml import YAML
 
@@ -25,7 +25,7 @@ from cv_assets.splits.assets import split_table
 from cv_assets.training.assets import checkpoints
 from resources.deployments import Deployment
 from resources.partitions import candidates, deliveries
-from resources.tables import Snapshot, Tables, table_path
+from resources.tables import Snapshot, Tables, parquet, table_path
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MODELS = [
@@ -64,12 +64,11 @@ def cells() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def parquet(rows: pl.DataFrame, schema: Any) -> bytes:
-    """The rows as a table of `schema`; columns that they lack are null."""
-    empty, stream = schema.create_empty(), io.BytesIO()
+def as_table(rows: pl.DataFrame, schema: Any) -> bytes:
+    """The rows as a published table of `schema`; columns that they lack are null."""
+    empty = schema.create_empty()
     known = [name for name in rows.columns if name in empty.columns]
-    pl.concat([empty, rows.select(known)], how="diagonal_relaxed").cast(empty.schema).write_parquet(stream)
-    return stream.getvalue()
+    return parquet(pl.concat([empty, rows.select(known)], how="diagonal_relaxed").cast(empty.schema))
 
 
 class Plant:
@@ -126,19 +125,16 @@ class Plant:
         golden = frames.filter(judges).with_columns(set=pl.lit("golden"))
         request = pl.DataFrame({"candidate": [CANDIDATE], "reason": ["person"]})
         files: dict[str, Any] = {
-            table_path("label_table"): parquet(labels, LabelTable),
-            table_path("training_request", CANDIDATE): parquet(request, TrainingRequest),
-            **({table_path("benchmark_frames"): parquet(golden, BenchmarkFrames)} if benchmark else {}),
+            table_path("label_table"): as_table(labels, LabelTable),
+            table_path("training_request", CANDIDATE): as_table(request, TrainingRequest),
+            **({table_path("benchmark_frames"): as_table(golden, BenchmarkFrames)} if benchmark else {}),
             **dict(frames.select("path", "content").iter_rows()),
         }
         for (key,), part in prepared.group_by("delivery"):
             rows = frames.filter(pl.col("delivery") == key).drop("path")
-            files[table_path("raw_frames", str(key))] = parquet(rows, RawFrames)
-            files[table_path("prepared_frames", str(key))] = parquet(part, PreparedFrames)
-        lake = self.tables.lake
-        lake.create_branch("by-hand", lake.resolve("main"))
-        lake.merge(lake.commit("by-hand", files, "by hand", {}), "main", "by hand", {})
-        lake.delete_branch("by-hand")
+            files[table_path("raw_frames", str(key))] = as_table(rows, RawFrames)
+            files[table_path("prepared_frames", str(key))] = as_table(part, PreparedFrames)
+        publish_by_hand(self.tables.lake, files)
 
     def run(self, *names: str, partition_key: str | None = CANDIDATE) -> dg.ExecuteInProcessResult:
         """Materialize these steps of the candidate."""
@@ -159,14 +155,3 @@ class Plant:
     def table(self, name: str) -> pl.DataFrame:
         """A table of the candidate."""
         return self.candidate.table(name, CANDIDATE)
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """What the run's first failed step said."""
-    event = next(event for event in result.all_events if event.event_type_value == "STEP_FAILURE")
-    return str(event.event_specific_data.error.to_string())
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Which check passed."""
-    return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}

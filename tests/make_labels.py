@@ -1,7 +1,6 @@
 """Makes the tables and exports that tests of labels need."""
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from by_hand import publish_by_hand
 
 from cv_assets.frames.schema import RawFrames
 from cv_assets.labels.entries import BOX, annotation_id
@@ -17,7 +17,7 @@ from cv_assets.labels.rules import resolve_frames
 from cv_assets.labels.schema import Annotations
 from cv_assets.spec.load import load_spec, to_table
 from cv_assets.spec.schema import Spec
-from resources.tables import Tables, table_path
+from resources.tables import Tables, parquet, table_path
 
 START = datetime(2026, 3, 2, 10, tzinfo=UTC)
 RECEIVED = datetime(2026, 4, 1, tzinfo=UTC)
@@ -115,23 +115,14 @@ def coco(
 def publish(tables: Tables, *, spec: Spec, frames: Mapping[str, bytes] | None = None) -> None:
     """Put the spec, and one delivery of files when there is one, on the data branch."""
     rows, files = delivered(frames or {})
-    content = {table_path("project_spec"): _parquet(to_table(spec)), **files}
+    content = {table_path("project_spec"): parquet(to_table(spec)), **files}
     if frames:
-        content[table_path("raw_frames", "d1")] = _parquet(rows)
-    lake = tables.lake
-    lake.create_branch("work", lake.resolve("main"))
-    lake.merge(lake.commit("work", content, "what labels need", {}), "main", "what labels need", {})
-    lake.delete_branch("work")
+        content[table_path("raw_frames", "d1")] = parquet(rows)
+    publish_by_hand(tables.lake, content)
 
 
 # Great Expectations imports modules of the standard library that are on their way out.
 imports_great_expectations = pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")
-
-
-def _parquet(rows: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    rows.write_parquet(stream)
-    return stream.getvalue()
 
 
 def delivered(content: Mapping[str, bytes], delivery: str = "d1") -> tuple[pl.DataFrame, dict[str, bytes]]:

@@ -13,7 +13,7 @@ from cv_assets.spec.schema import Spec
 from resources.deployments import Deployment
 from resources.partitions import candidates
 from resources.pictures import as_markdown, figure_png
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, parquet, preview
 
 EVERY_FRAME_IS_SCORED = Check(
     "every_frame_is_scored", "Has every model a score for each frame that trained or judges?"
@@ -80,7 +80,7 @@ def evaluation_report_asset(spec: Spec) -> dg.AssetsDefinition:
         operating band is chosen out of fold and stands here as `lower_threshold` and `upper_threshold`. The scores of
         all these frames lie beside the table as Parquet.
         """
-        from cv_assets.evaluation.report import as_parquet, bands, report, with_verdicts
+        from cv_assets.evaluation.report import bands, report, with_verdicts
 
         settings, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
         trained = pl.concat([checkpoints[name] for name in names])
@@ -91,7 +91,7 @@ def evaluation_report_asset(spec: Spec) -> dg.AssetsDefinition:
             rows = report(scores, chosen, agreement, latencies, settings)
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        kept = as_parquet(with_verdicts(scores, chosen, settings))
+        kept = parquet(with_verdicts(scores, chosen, settings))
         path = f"evaluation_report/{context.partition_key}/scores-{hashlib.sha256(kept).hexdigest()}.parquet"
         yield from EVALUATION_REPORT.audited(
             rows,

@@ -3,7 +3,6 @@
 Scores are one row per model and judged frame; `scores` has a probability per class, in the spec's order.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -109,13 +108,6 @@ def with_verdicts(
         verdict(score, operating_bands[model]) for score, model in zip(defect, scores["model"], strict=True)
     ]
     return scores.with_columns(defect_score=defect, verdict=pl.Series(said, dtype=pl.String))
-
-
-def as_parquet(rows: pl.DataFrame) -> bytes:
-    """The rows as Parquet."""
-    stream = io.BytesIO()
-    rows.write_parquet(stream)
-    return stream.getvalue()
 
 
 def _attribute(scores: pl.DataFrame, name: str) -> pl.Series:

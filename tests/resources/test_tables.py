@@ -1,6 +1,5 @@
 """Write, audit, publish: what is visible on the data branch, and what never is."""
 
-import io
 import itertools
 import json
 
@@ -8,11 +7,13 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 import pytest
+from by_hand import publish_by_hand
+from run_results import failure, metadata
 
 from resources.deployments import Deployment
 from resources.lake import Lake
 from resources.partitions import candidates, deliveries
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, digest
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, digest, parquet
 
 
 class Parts(dy.Schema):
@@ -122,16 +123,6 @@ def world(deployment, instance, lake):
     return World(deployment, instance, lake)
 
 
-def failure(result):
-    event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
-    return event.event_specific_data.error.to_string()
-
-
-def metadata(result, name):
-    (materialization,) = result.asset_materializations_for_node(name)
-    return {key: value.value for key, value in materialization.metadata.items()}
-
-
 def data_version(result, name):
     (materialization,) = result.asset_materializations_for_node(name)
     return materialization.tags["dagster/data_version"]
@@ -234,12 +225,7 @@ def test_the_data_version_leaves_volatile_columns_out_and_nothing_else():
 
 
 def another_run_publishes_total(lake, size):
-    stream = io.BytesIO()
-    rows(("total", size)).write_parquet(stream)
-    lake.create_branch("other", lake.resolve("main"))
-    commit = lake.commit("other", {"tables/total.parquet": stream.getvalue()}, "other", {})
-    lake.merge(commit, "main", "other", {})
-    lake.delete_branch("other")
+    publish_by_hand(lake, {"tables/total.parquet": parquet(rows(("total", size)))})
 
 
 def test_a_table_changed_meanwhile_is_computed_again_from_the_new_head(world):

@@ -5,7 +5,7 @@ import pytest
 from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
-from resources.partitions import DELIVERIES
+from resources.partitions import deliveries
 from sensors.new_deliveries import new_deliveries
 
 
@@ -45,7 +45,7 @@ def tick(instance, resources):
             answer = new_deliveries(context)
             if isinstance(answer, dg.SensorResult):
                 for request in answer.dynamic_partitions_requests:
-                    instance.add_dynamic_partitions(DELIVERIES, request.partition_keys)
+                    instance.add_dynamic_partitions(deliveries.name, request.partition_keys)
         return answer
 
     return evaluate

@@ -5,10 +5,12 @@ import io
 import polars as pl
 import pytest
 import torch
-from make_candidates import CANDIDATE, MODELS, Plant, checks, failure
+from by_hand import publish_by_hand
+from make_candidates import CANDIDATE, MODELS, Plant
+from run_results import failure, metadata, passed
 
 from cv_assets.evaluation.band import OperatingBand, verdict
-from resources.tables import table_path
+from resources.tables import parquet, table_path
 
 STEPS = (
     "split_table",
@@ -41,7 +43,7 @@ def test_a_candidate_is_evaluated_and_judged_on_its_own_branch(plant):
     plant.publish()
     result = plant.run(*STEPS)
     assert result.success
-    assert all(checks(result).values()), checks(result)
+    assert all(passed(result).values()), passed(result)
     report, decision = plant.table("evaluation_report"), plant.table("release_decision")
 
     def value(model, set_, metric, slice_="all"):
@@ -64,9 +66,9 @@ def test_a_candidate_is_evaluated_and_judged_on_its_own_branch(plant):
     assert value(chosen, "out_of_fold", "escape_rate")["value"] <= plant.spec.evaluation.band.max_escape
     assert decision["measured"][0] == value(chosen, "golden", "roc_auc")["value"]
 
-    metadata = result.asset_materializations_for_node("evaluation_report")[0].metadata
-    assert {"scores of cnn", "scores of weak", "slices of golden", "slices of out_of_fold"} <= metadata.keys()
-    kept = pl.read_parquet(io.BytesIO(plant.candidate.read(metadata["scores of every frame"].value)))
+    shown = metadata(result, "evaluation_report")
+    assert {"scores of cnn", "scores of weak", "slices of golden", "slices of out_of_fold"} <= shown.keys()
+    kept = pl.read_parquet(io.BytesIO(plant.candidate.read(shown["scores of every frame"])))
     assert kept.group_by("model", "set").len().sort("model", "set").rows() == [
         ("cnn", "golden", 16), ("cnn", "out_of_fold", 48), ("weak", "golden", 16), ("weak", "out_of_fold", 48)
     ]  # fmt: skip
@@ -79,9 +81,8 @@ def test_a_criterion_that_is_not_met_is_published_with_a_warning(plant):
     plant.publish(benchmark=False)
     result = plant.run(*STEPS)
     assert result.success
-    passed = checks(result)
-    assert not passed["every_criterion_is_met"]
-    assert not passed["benchmark_is_there"]
+    assert not passed(result)["every_criterion_is_met"]
+    assert not passed(result)["benchmark_is_there"]
     decision = plant.table("release_decision")
     assert decision["passed"].to_list() == [False, False, False, True]
     assert decision["why"][0] == "missing evidence: roc_auc on golden frames was not measured"
@@ -92,11 +93,5 @@ def test_a_training_frame_without_a_score_keeps_the_report_back(plant):
     assert plant.run(*STEPS[:3]).success
     path = table_path("weak_checkpoint", CANDIDATE)
     checkpoint = plant.table("weak_checkpoint").with_columns(pl.col("out_of_fold").list.head(40))
-    stream = io.BytesIO()
-    checkpoint.write_parquet(stream)
-    lake = plant.tables.lake
-    lake.create_branch("by-hand", plant.candidate.commit)
-    lake.merge(
-        lake.commit("by-hand", {path: stream.getvalue()}, "cut", {}), f"candidate-{CANDIDATE}", "cut", {}
-    )
+    publish_by_hand(plant.tables.lake, {path: parquet(checkpoint)}, f"candidate-{CANDIDATE}")
     assert "it failed every_frame_is_scored" in failure(plant.run("evaluation_report"))

@@ -4,10 +4,11 @@ import dagster as dg
 import make_frames
 import polars as pl
 import pytest
+from run_results import checks, metadata
 
 from cv_assets.frames.assets import inbox, prepared_frames, raw_frames
 from cv_assets.spec.assets import project_spec
-from resources.partitions import DELIVERIES
+from resources.partitions import deliveries
 
 CLOCK = 1_800_000_000.0
 
@@ -38,7 +39,7 @@ def deliver(deployment, acquisition, instance):
         for look in range(acquisition.settle_ticks):
             closed = box.look(acquisition, lambda key: None, CLOCK + look).closed
         (delivery,) = closed
-        instance.add_dynamic_partitions(DELIVERIES, [delivery.key])
+        instance.add_dynamic_partitions(deliveries.name, [delivery.key])
         return delivery.key
 
     return drop
@@ -57,14 +58,6 @@ def take_in(materialize):
         )
 
     return run
-
-
-def checks(result):
-    return {one.check_name: one for one in result.get_asset_check_evaluations()}
-
-
-def metadata(result, asset):
-    return result.asset_materializations_for_node(asset)[0].metadata
 
 
 def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(deliver, take_in, tables):
@@ -116,7 +109,7 @@ def test_a_file_with_an_unknown_name_is_kept_and_rejected(deliver, take_in, tabl
 
 def _with_partition(key):
     instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(DELIVERIES, [key])
+    instance.add_dynamic_partitions(deliveries.name, [key])
     return instance
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from make_labels import coco, imports_great_expectations, publish
+from run_results import checks, metadata
 
 from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
 from cv_assets.spec.assets import project_spec
@@ -52,22 +53,13 @@ def votes(image, *classes, **arguments):
     return coco([(image, who, label) for who, label in zip("xyz", classes, strict=False)], **arguments)
 
 
-def evaluations(result):
-    return {one.check_name: one for one in result.get_asset_check_evaluations()}
-
-
-def metadata(result, asset):
-    (materialization,) = result.asset_materializations_for_node(asset)
-    return materialization.metadata
-
-
 def test_an_export_becomes_labels_with_evidence_rejections_and_a_benchmark(tables, spec, take):
     publish(tables, spec=spec, frames=PICTURES)
     golden = take(
         "golden.json",
         coco([("g.png", "x", "sound")], info={"benchmark": "golden", "verified_by": "quality.lead"}),
     )
-    assert metadata(golden, "benchmark_frames")["version"].value == 1
+    assert metadata(golden, "benchmark_frames")["version"] == 1
     said = [
         *(("a.png", who, label) for who, label in zip("xyz", ("sound", "sound", "defective"), strict=True)),
         *(("b.png", who, "defective") for who in "xyz"),
@@ -90,18 +82,18 @@ def test_an_export_becomes_labels_with_evidence_rejections_and_a_benchmark(table
     assert head.read(evidence) == coco(said)
 
     told = metadata(result, "label_table")
-    assert "data:image/png;base64," in told["disputed"].value
-    assert told["annotations that wait for"].value.records[0].data == {
+    assert "data:image/png;base64," in told["disputed"]
+    assert told["annotations that wait for"].records[0].data == {
         "waits_for": "a frame of that name",
         "rows": 1,
     }
-    assert b"Great Expectations" in head.read(told["validation page"].value)
-    checks = evaluations(result)
-    assert not checks["no_row_is_diverted"].passed
-    assert checks["no_row_is_diverted"].severity is dg.AssetCheckSeverity.WARN
-    assert checks["no_row_is_diverted"].description == "1 of 11 rows (9.1%) are diverted and do not count."
-    assert checks["agreed_frames_have_enough_votes"].description.endswith("Yes.")
-    assert checks["annotators_agree"].description == (
+    assert b"Great Expectations" in head.read(told["validation page"])
+    answers = checks(result)
+    assert not answers["no_row_is_diverted"].passed
+    assert answers["no_row_is_diverted"].severity is dg.AssetCheckSeverity.WARN
+    assert answers["no_row_is_diverted"].description == "1 of 11 rows (9.1%) are diverted and do not count."
+    assert answers["agreed_frames_have_enough_votes"].description.endswith("Yes.")
+    assert answers["annotators_agree"].description == (
         "Fleiss' kappa is 0.250 on 2 frames; the spec asks for at least 0.6."
     )
 

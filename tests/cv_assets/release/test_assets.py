@@ -1,18 +1,19 @@
 """A candidate from its request to its end, on a real embedded lake."""
 
-import io
 from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 import pytest
+from by_hand import publish_by_hand
+from run_results import failure
 
 from cv_assets.evaluation.schema import ReleaseDecision
 from cv_assets.labels.schema import LabelTable
 from cv_assets.release.assets import releases
 from cv_assets.requests.assets import training_request
 from cv_assets.spec.assets import project_spec
-from resources.tables import candidate_branch, table_path
+from resources.tables import candidate_branch, parquet, table_path
 from sensors.release_passed_candidates import release_passed_candidates
 
 LABEL = {
@@ -28,11 +29,8 @@ CRITERION = {
 }  # fmt: skip
 
 
-def parquet(rows, schema):
-    stream = io.BytesIO()
-    empty = schema.create_empty()
-    pl.DataFrame(rows, schema=empty.schema).write_parquet(stream)
-    return stream.getvalue()
+def table(row, schema):
+    return parquet(pl.DataFrame([row], schema=schema.create_empty().schema))
 
 
 class Plant:
@@ -42,9 +40,7 @@ class Plant:
         self.tables, self.lake, self.deployment, self.instance = tables, tables.lake, deployment, instance
         self.resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
         self.run(project_spec)
-        self.lake.create_branch("labels", self.lake.resolve("main"))
-        labels = {table_path("label_table"): parquet([LABEL], LabelTable)}
-        self.lake.merge(self.lake.commit("labels", labels, "labels", {}), "main", "labels", {})
+        publish_by_hand(self.lake, {table_path("label_table"): table(LABEL, LabelTable)})
 
     def run(self, asset, partition=None, **config):
         name = asset.key.path[-1]
@@ -69,7 +65,7 @@ class Plant:
         self.lake.create_branch(branch, self.lake.resolve("main"))
         row = {**CRITERION, "candidate": candidate, "passed": passed}
         path = table_path("release_decision", candidate)
-        return self.lake.commit(branch, {path: parquet([row], ReleaseDecision)}, "decided", {})
+        return self.lake.commit(branch, {path: table(row, ReleaseDecision)}, "decided", {})
 
     def end(self, **config):
         return self.run(releases, **{"approver": "quality.lead", **config})
@@ -85,11 +81,6 @@ class Plant:
 @pytest.fixture
 def plant(tables, deployment, instance):
     return Plant(tables, deployment, instance)
-
-
-def failure(result):
-    event = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
-    return event.event_specific_data.error.to_string()
 
 
 def test_an_approved_candidate_enters_main_with_its_row_and_its_tag(plant):

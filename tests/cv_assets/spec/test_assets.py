@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from run_results import checks, metadata
 
 from cv_assets.spec.architectures import check_architectures
 from cv_assets.spec.assets import in_force, project_spec
@@ -14,28 +15,19 @@ def edit(deployment, old, new):
     deployment.spec_file.write_text(text.replace(old, new, 1))
 
 
-def answers(result):
-    return {check.check_name: check for check in result.get_asset_check_evaluations()}
-
-
-def metadata(result):
-    (materialization,) = result.asset_materializations_for_node("project_spec")
-    return {key: value.value for key, value in materialization.metadata.items()}
-
-
 def test_the_published_table_is_the_file_and_people_can_read_it(materialize, tables, deployment, spec):
     result = materialize([project_spec])
     rows = tables.head().table("project_spec")
     assert from_table(rows) == spec
     assert in_force(rows, deployment) == spec
-    assert all(check.passed for check in answers(result).values())
-    shown = metadata(result)
+    assert all(check.passed for check in checks(result).values())
+    shown = metadata(result, "project_spec")
     assert deployment.spec_file.read_text() in shown["spec"]
     assert shown["digest"] == digest(spec)
     assert shown["changed"] == "everything: first publication"
     assert "m07c012" in str(shown["file names"])
     edit(deployment, "seed: 0", "seed: 1")
-    assert metadata(materialize([project_spec]))["changed"] == "training"
+    assert metadata(materialize([project_spec]), "project_spec")["changed"] == "training"
 
 
 def test_a_file_that_differs_from_the_table_stops_a_step_with_one_message(deployment, spec):
@@ -66,7 +58,7 @@ def test_a_spec_with_mistakes_is_not_published(materialize, tables, deployment):
 def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, deployment):
     edit(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
     result = materialize([project_spec], raise_on_error=False)
-    told = answers(result)["architectures_are_known"].description
+    told = checks(result)["architectures_are_known"].description
     assert "training.models[0].architecture: got 'tf_eficientnet_lite0'" in told
     assert "did you mean `tf_efficientnet_lite0`?" in told
     assert not tables.head().has("project_spec")
@@ -75,7 +67,7 @@ def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, d
 def test_a_spec_without_example_file_names_is_published_with_a_warning(materialize, tables, deployment):
     edit(deployment, "  examples: [line1_cam1_20260302T081530_mono_m07of60_m07c012.png]\n", "")
     result = materialize([project_spec])
-    assert not answers(result)["examples_show_the_pattern"].passed
+    assert not checks(result)["examples_show_the_pattern"].passed
     assert tables.head().has("project_spec")
 
 

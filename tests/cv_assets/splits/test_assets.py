@@ -2,7 +2,8 @@
 
 import polars as pl
 import pytest
-from make_candidates import Plant, cells, checks, failure
+from make_candidates import Plant, cells
+from run_results import failure, passed
 
 from resources.partitions import deliveries
 
@@ -16,7 +17,7 @@ def test_all_deliveries_are_split_on_the_candidates_branch_and_nowhere_else(plan
     plant.publish()
     result = plant.run("split_table")
     assert result.success
-    assert all(checks(result).values()), checks(result)
+    assert all(passed(result).values()), passed(result)
     rows = plant.table("split_table")
     counted = rows.group_by("role").agg(pl.len(), pl.col("group").n_unique()).sort("role").rows()
     assert counted == [("golden", 16, 2), ("train", 48, 6)]
@@ -78,7 +79,7 @@ def test_a_class_in_one_group_only_is_a_warning(plant):
     plant.publish(labels=labels)
     result = plant.run("split_table")
     assert result.success
-    assert not checks(result)["classes_span_groups"]
+    assert not passed(result)["classes_span_groups"]
 
 
 def test_frames_of_an_older_preparation_stop_the_run_in_words(plant):

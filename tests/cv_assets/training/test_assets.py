@@ -1,6 +1,5 @@
 """A checkpoint through Dagster, on a real embedded lake."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from by_hand import publish_by_hand
 from ruamel.yaml import YAML
+from run_results import failure, metadata, passed
 
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import load_spec
@@ -18,7 +19,7 @@ from cv_assets.training.inference import load_predictor
 from cv_assets.training.recipes import training_set
 from resources.deployments import ROOT, Deployment
 from resources.partitions import candidates
-from resources.tables import Tables, candidate_branch, table_path
+from resources.tables import Tables, candidate_branch, parquet, table_path
 
 TINY = {
     "name": "tiny",
@@ -52,9 +53,7 @@ class Plant:
             table_path("split_table", "first"): parquet(in_lake),
             **pictures,
         }
-        lake = self.tables.lake
-        lake.create_branch("by-hand", lake.resolve("main"))
-        lake.merge(lake.commit("by-hand", files, "by hand", {}), "main", "by hand", {})
+        publish_by_hand(self.tables.lake, files)
         self.instance.add_dynamic_partitions("candidates", ["first"])
 
     def train(self) -> dg.ExecuteInProcessResult:
@@ -75,12 +74,6 @@ class Plant:
         return commit, pl.read_parquet(file).row(0, named=True)
 
 
-def parquet(rows: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    rows.write_parquet(stream)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def plant(deployment: Deployment, tables: Tables, instance: dg.DagsterInstance, cache_dir: Path) -> Plant:
     sections = YAML(typ="safe").load(deployment.spec_file)
@@ -92,23 +85,17 @@ def plant(deployment: Deployment, tables: Tables, instance: dg.DagsterInstance, 
     return plant
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    event = next(event for event in result.all_events if event.event_type_value == "STEP_FAILURE")
-    return str(event.event_specific_data.error.to_string())
-
-
 def test_a_checkpoint_is_published_on_its_candidate_with_all_that_inference_needs(
     plant: Plant, split_table: pl.DataFrame, cache_dir: Path
 ):
     plant.publish(split_table)
     result = plant.train()
     assert result.success
-    checks = {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
-    assert len(checks) == 5
-    assert all(evaluation.passed for evaluation in checks.values())
-    metadata = result.asset_materializations_for_node("tiny_checkpoint")[0].metadata
-    assert metadata["out_of_fold_roc_auc"].value > 0.9
-    assert "data:image/png;base64" in metadata["figure"].value
+    assert len(passed(result)) == 5
+    assert all(passed(result).values())
+    shown = metadata(result, "tiny_checkpoint")
+    assert shown["out_of_fold_roc_auc"] > 0.9
+    assert "data:image/png;base64" in shown["figure"]
 
     commit, row = plant.trained()
     lake = plant.tables.lake
