@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -52,7 +53,7 @@ def releases(
     conclusion = Conclusion(config.approver, config.approve, config.why, datetime.now(UTC))
     if bool(config.candidate) == bool(config.back_to):
         raise dg.Failure("Give exactly one of `candidate` and `back_to`.", allow_retries=False)
-    merges, tags, decision = "", dict[str, str](), pl.DataFrame()
+    decision = pl.DataFrame()
     try:
         if config.back_to:
             rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=policy)
@@ -70,27 +71,29 @@ def releases(
                 policy=policy,
                 conclusion=conclusion,
             )
-            concluded = rows.filter(pl.col("candidate") == config.candidate).row(-1, named=True)
-            released = concluded["outcome"] == "released"
-            if rows.height > history.height:
-                merges = candidate.commit if released else ""
-                tags = (
-                    {concluded["version"]: ""}
-                    if released
-                    else {f"refused-{config.candidate}": candidate.commit}
-                )
     except NotAllowedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     yield from RELEASES.audited(
         rows,
-        merges=merges,
-        tags=tags,
+        **_transaction(rows.tail(rows.height - history.height)),
         checks=[
             HISTORY_ONLY_GROWS.result(rows.head(history.height).equals(history)),
             _criteria_are_met(rows, decision),
         ],
         metadata=_summary(rows, decision),
     )
+
+
+def _transaction(added: pl.DataFrame) -> dict[str, Any]:
+    """What enters the data branch with the row `added`, if there is one, and which tags are set."""
+    row = added.row(0, named=True) if added.height else {"outcome": "unchanged"}
+    match row["outcome"]:
+        case "released":
+            return {"merges": row["candidate_commit"], "tags": {row["version"]: ""}}
+        case "refused":
+            return {"tags": {f"refused-{row['candidate']}": row["candidate_commit"]}}
+        case _:
+            return {"tags": {}}
 
 
 def _candidate(tables: Tables, key: str) -> Snapshot:
