@@ -50,20 +50,10 @@ def receive(
     """
     read = _Reading(inbox, manifest, acquisition, received_at, folder)
     before = {row["file_name"]: row for row in published.iter_rows(named=True)}
-    taken_before = {row["capture_id"] for row in before.values()}
-    found: list[_File] = []
+    others = set(elsewhere) - set(published["capture_id"])
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for file in threads.map(read.file, range(len(manifest.files)), manifest.files):
-            if file.row is None and readable(file.name) in before:
-                found.append(_kept(file.name, before[readable(file.name)]))
-            elif (
-                file.row
-                and file.row["capture_id"] in elsewhere
-                and file.row["capture_id"] not in taken_before
-            ):
-                found.append(_File(file.name, replace(file.receipt, outcome="repeated")))
-            else:
-                found.append(file)
+        files = threads.map(read.file, range(len(manifest.files)), manifest.files)
+        found = [_settled(file, before, others) for file in files]
     rows = pl.DataFrame([file.row for file in found if file.row], schema=RawFrames.create_empty().schema)
     return Received(
         rows.sort("captured_at", "file_name"),
@@ -108,8 +98,13 @@ class _Reading:
             return _File(name, Receipt("taken", sha256, _is_whole(content)), row, copy)
 
 
-def _kept(name: str, row: dict[str, Any]) -> _File:
-    return _File(name, Receipt("taken", row["frame_id"]), row)
+def _settled(file: _File, before: Mapping[str, dict[str, Any]], others: Collection[str]) -> _File:
+    """The file as it counts: with its row of `before` when it is gone, without a row when it is among `others`."""
+    if file.row is None and (row := before.get(readable(file.name))):
+        return _File(file.name, Receipt("taken", row["frame_id"]), row)
+    if file.row and file.row["capture_id"] in others:
+        return _File(file.name, replace(file.receipt, outcome="repeated"))
+    return file
 
 
 def _is_whole(content: Bytes) -> bool:
