@@ -10,4 +10,3 @@ receive = dg.define_asset_job(
     # The steps are short and follow one another: a process for each would cost more than its work.
     executor_def=dg.in_process_executor,
 )
-"""The job `receive`."""

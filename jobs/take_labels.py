@@ -1,4 +1,4 @@
-"""The job that takes one label export: its statements, then everything that follows from all statements."""
+"""Take one label export: its statements, then everything that follows from all statements."""
 
 import dagster as dg
 

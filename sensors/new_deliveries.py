@@ -5,7 +5,7 @@ Nothing is kept in the cursor. What is known is on disk (manifests) and in the l
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import dagster as dg
@@ -14,13 +14,13 @@ from filelock import FileLock, Timeout
 from cv_assets.frames.assets import inbox, receipt_path
 from cv_assets.frames.closing import explain
 from cv_assets.frames.inbox import Inbox, Look, Published, read_receipts
-from cv_assets.spec.assets import in_force
+from cv_assets.spec.assets import spec_at
 from cv_assets.spec.schema import Acquisition
 from resources.deployments import Deployment
 from resources.partitions import deliveries
+from resources.runs import newest_runs
 from resources.tables import Snapshot, Tables
 
-PARTITION_NAME_TAG: Final = "dagster/partition"
 FINISHED_BY: Final = "prepared_frames"
 """The last table of a delivery: while it is missing, the delivery is under way."""
 
@@ -38,11 +38,8 @@ def new_deliveries(
     deployment: dg.ResourceParam[Deployment],
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the inbox once, then request a run for each delivery that has none."""
-    head = tables.head()
-    if not head.has("project_spec"):
-        return dg.SkipReason("No spec is published yet: materialize project_spec.")
     try:
-        acquisition = in_force(head.table("project_spec"), deployment).acquisition
+        acquisition = spec_at(tables.head(), deployment).acquisition
         look, runs = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
@@ -70,18 +67,9 @@ def _look(
     box.state.mkdir(parents=True, exist_ok=True)
     with FileLock(box.state / "look.lock", timeout=0):
         # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
-        runs = _newest_runs(instance, [manifest.key for manifest in box.under_way()])
+        runs = newest_runs(instance, "receive", [manifest.key for manifest in box.under_way()])
         head = tables.head()
         return box.look(acquisition, lambda key: _published(head, key), time.time()), runs
-
-
-def _newest_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> Mapping[str, dg.DagsterRun]:
-    """The newest run of each delivery that has one."""
-    if not keys:
-        return {}
-    filters = dg.RunsFilter(job_name="receive", tags={PARTITION_NAME_TAG: keys})
-    newest_last = reversed(instance.get_runs(filters))
-    return {run.tags[PARTITION_NAME_TAG]: run for run in newest_last}
 
 
 def _published(head: Snapshot, delivery: str) -> Published | None:

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path, PurePath
 from typing import Literal
 
 import dagster as dg
 
+from cv_assets.frames.files import Identity
 from cv_assets.labels.arrivals import Attempt, ExportFile, look, plan, put_away
-from cv_assets.spec.assets import in_force
+from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import exports
+from resources.runs import newest_runs
 from resources.tables import Tables
 
 
@@ -28,38 +31,31 @@ def new_exports(
 ) -> dg.SensorResult:
     """Look at the folder, ask what is to be done, put published exports away and request a run for each new one."""
     head = tables.head()
-    if not head.has("project_spec"):
-        return dg.SensorResult(skip_reason="No spec is published yet.")
     try:
-        labels = in_force(head.table("project_spec"), deployment).labels
+        labels = spec_at(head, deployment).labels
     except dg.Failure as failure:
         return dg.SensorResult(skip_reason=str(failure.description))
     folder = deployment.data_dir / labels.exports
     files = look(folder, _remembered(context.cursor))
     published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
-    plans = plan(files, published, _attempts(context.instance, files), labels.runs_at_once)
-    moved = [file for file in plans.put_away if put_away(folder, file)]
-    _log(context, moved, plans.waiting)
+    to_do = plan(files, published, _attempts(context.instance, files), labels.runs_at_once)
+    moved = [file for file in to_do.put_away if put_away(folder, file)]
+    _log(context, moved, to_do.waiting)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=f"export-{one.key}", partition_key=one.key) for one in plans.take
+            dg.RunRequest(run_key=f"export-{one.key}", partition_key=one.key) for one in to_do.take
         ],
-        dynamic_partitions_requests=[exports.build_add_request([one.key for one in plans.take])]
-        if plans.take
+        dynamic_partitions_requests=[exports.build_add_request([one.key for one in to_do.take])]
+        if to_do.take
         else [],
-        skip_reason=None if plans.take else _why_nothing(folder, plans.waiting),
+        skip_reason=None if to_do.take else _why_nothing(folder, to_do.waiting),
         cursor=_memory(file for file in files if file not in moved),
     )
 
 
 def _attempts(instance: dg.DagsterInstance, files: Iterable[ExportFile]) -> dict[str, Attempt]:
-    """The newest run of each export, as run records know it: in flight or ended."""
-    attempts = {}
-    for key in {file.key for file in files if file.sha256}:
-        filters = dg.RunsFilter(job_name="take_labels", tags={"dagster/partition": key})
-        for record in instance.get_run_records(filters, limit=1):
-            attempts[key] = Attempt(record.dagster_run.run_id, _state(record.dagster_run))
-    return attempts
+    runs = newest_runs(instance, "take_labels", {file.key for file in files if file.sha256})
+    return {key: Attempt(run.run_id, _state(run)) for key, run in runs.items()}
 
 
 def _state(run: dg.DagsterRun) -> Literal["in progress", "failed", "finished"]:
@@ -80,10 +76,10 @@ def _why_nothing(folder: Path, waiting: tuple[str, ...]) -> str:
 
 
 def _memory(files: Iterable[ExportFile]) -> str:
-    return json.dumps([[file.name, file.identity, file.sha256] for file in files])
+    return json.dumps([[file.name, astuple(file.identity), file.sha256] for file in files])
 
 
 def _remembered(cursor: str | None) -> list[ExportFile]:
     return [
-        ExportFile(name, tuple(identity), sha256) for name, identity, sha256 in json.loads(cursor or "[]")
+        ExportFile(name, Identity(*identity), sha256) for name, identity, sha256 in json.loads(cursor or "[]")
     ]

@@ -4,7 +4,7 @@ import dagster as dg
 
 from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
-from cv_assets.spec.assets import in_force
+from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
 from resources.tables import Snapshot, Tables
@@ -22,10 +22,8 @@ def release_passed_candidates(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask of every open candidate what becomes of it."""
     head = tables.head()
-    if not head.has("project_spec"):
-        return dg.SkipReason("No spec is published yet.")
     try:
-        policy = in_force(head.table("project_spec"), deployment).release
+        policy = spec_at(head, deployment).release
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
     concluded = set(head.table("releases", or_empty=Releases)["candidate"])
@@ -33,7 +31,7 @@ def release_passed_candidates(
     requests, waiting = [], []
     for key in opened:
         candidate = _candidate(tables, key)
-        decided = candidate is not None and candidate.has("release_decision", key)
+        decided = candidate and candidate.has("release_decision", key)
         decision = candidate.table("release_decision", key) if candidate and decided else None
         proposal = propose(key, decision, policy)
         if candidate and proposal.conclude:

@@ -10,25 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from cv_assets.frames.captures import FileName, read_file_name
+from cv_assets.frames.files import Identity
 from cv_assets.spec.schema import Acquisition
 
 _TEMPORARY: Final = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", "~")
 _ROTATIONS: Final = 2
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells one state of a file from another. `changed_ns` also moves when a file is renamed or touched."""
-
-    size: int
-    modified_ns: int
-    changed_ns: int
-    inode: int
-
-    @property
-    def file(self) -> tuple[int, int, int]:
-        """What stays the same when a file is only renamed."""
-        return (self.size, self.modified_ns, self.inode)
 
 
 @dataclass(frozen=True)

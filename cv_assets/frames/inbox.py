@@ -9,24 +9,22 @@
 The inbox must lie on one file system whose inode numbers are stable, together with `taken`.
 """
 
-import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cv_assets.frames import closing, deliveries
-from cv_assets.frames.deliveries import Identity, Known, Manifest, Memory, Receipt, Sight, Waiting
+from cv_assets.frames.deliveries import Known, Manifest, Memory, Receipt, Sight, Waiting
+from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file
 from cv_assets.spec.schema import Acquisition
 
 Receipts = Mapping[str, Receipt]
 """What became of each claimed file of a delivery, by name."""
 
-_CHUNK_BYTES: Final = 1 << 20
 _WATCHED: Final = 1000
 
 
@@ -84,9 +82,10 @@ class Inbox:
         is not there: then nothing can be said of its files.
         """
         claimed = manifest.files[name]
-        found = _copy(self.folder / name, target, claimed.__eq__)
+        found = read_unchanged(self.folder / name, claimed.__eq__, target)
         # Putting a file away renames it, and a rename is a change.
-        found = found or _copy(self.taken / manifest.key / name, target, lambda one: one.file == claimed.file)
+        put_away = self.taken / manifest.key / name
+        found = found or read_unchanged(put_away, lambda one: one.file == claimed.file, target)
         if found:
             return found
         if not self.folder.is_dir():
@@ -148,7 +147,7 @@ class Inbox:
         self, memory: Memory, names: list[str], acquisition: Acquisition, now: float
     ) -> tuple[Memory, int]:
         looked_at = deliveries.window(names, memory.last_name, acquisition.files_per_tick)
-        seen = {name: identity for name in looked_at if (identity := _identity(self.folder / name))}
+        seen = {name: identity for name in looked_at if (identity := identity_of(self.folder / name))}
         memory = deliveries.remember(memory, names, looked_at, seen, self._sha256, now)
         if acquisition.after == "keep":
             return memory, 0
@@ -182,27 +181,27 @@ class Inbox:
             (self.folder / name).rename(target)
         except FileNotFoundError:
             return None
-        found = _identity(target)
+        found = identity_of(target)
         if found and found.file == known.identity.file:
             return target
         # It was rewritten between the look and the move: it is new.
-        _return_file(target, self.folder / name)
+        return_file(target, self.folder / name)
         return None
 
     def _bring_back(self, memory: Memory) -> Memory:
         """A file that ended too early and was written to after it was put away is new."""
         watched = {}
         for path, identity in memory.watched.items():
-            found = _identity(self.taken / path)
+            found = identity_of(self.taken / path)
             if found and (
                 found.file == identity.file
-                or not _return_file(self.taken / path, self.folder / Path(path).name)
+                or not return_file(self.taken / path, self.folder / Path(path).name)
             ):
                 watched[path] = identity
         return replace(memory, watched=watched)
 
     def _sha256(self, name: str) -> str | None:
-        return _copy(self.folder / name, None, _anything)
+        return read_unchanged(self.folder / name, lambda _: True)
 
     def _manifest_files(self, key: str) -> tuple[Path, Path]:
         return self.state / f"{key}.json", self.state / "received" / f"{key}.json"
@@ -240,59 +239,6 @@ def read_receipts(values: Mapping[str, Any]) -> dict[str, Receipt]:
     return {name: Receipt(**receipt) for name, receipt in values.items()}
 
 
-def _identity(file: Path) -> Identity | None:
-    try:
-        found = file.lstat()
-    except FileNotFoundError:
-        return None
-    return _stated(found) if stat.S_ISREG(found.st_mode) else None
-
-
-def _stated(found: os.stat_result) -> Identity:
-    return Identity(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-def _copy(source: Path, target: Path | None, is_claimed: Callable[[Identity], bool]) -> str | None:
-    """The file's sha256 when it is, before and after it was read, what was claimed; copied to `target`, if any."""
-    try:
-        stream = open(source, "rb", opener=_open_file)  # noqa: SIM115  (Path.open takes no opener)
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-    except OSError:
-        # Everything else is a fault of the machine, not of the file.
-        if source.is_symlink():
-            return None
-        raise
-    with stream, Path(target or os.devnull).open("wb") as copied:
-        before = os.fstat(stream.fileno())
-        if not stat.S_ISREG(before.st_mode) or not is_claimed(_stated(before)):
-            return None
-        hasher = hashlib.sha256()
-        while chunk := stream.read(_CHUNK_BYTES):
-            hasher.update(chunk)
-            copied.write(chunk)
-        return hasher.hexdigest() if _stated(os.fstat(stream.fileno())) == _stated(before) else None
-
-
-def _open_file(path: str, flags: int) -> int:
-    # A link that replaced a file is not followed, and a pipe is not waited for.
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def _anything(_: Identity) -> bool:
-    return True
-
-
-def _return_file(source: Path, target: Path) -> bool:
-    """Rename without ever replacing: a file that came meanwhile under the name keeps it."""
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        return False
-    source.unlink()
-    return True
-
-
 def _read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
 
@@ -318,9 +264,13 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
 def _memory_values(memory: Memory) -> dict[str, Any]:
     return {
         **vars(memory),
-        "sights": {name: [_row(one.identity), one.looks, one.since] for name, one in memory.sights.items()},
-        "known": {name: {**vars(one), "identity": _row(one.identity)} for name, one in memory.known.items()},
-        "watched": {path: _row(identity) for path, identity in memory.watched.items()},
+        "sights": {
+            name: [astuple(one.identity), one.looks, one.since] for name, one in memory.sights.items()
+        },
+        "known": {
+            name: {**vars(one), "identity": astuple(one.identity)} for name, one in memory.known.items()
+        },
+        "watched": {path: astuple(identity) for path, identity in memory.watched.items()},
     }
 
 
@@ -336,7 +286,3 @@ def _memory(values: dict[str, Any]) -> Memory:
     groups = {station: tuple(names) for station, names in values["closed_groups"].items()}
     accounted = tuple(values["accounted"])
     return Memory(values["last_name"], values["rotations"], sights, known, groups, watched, accounted)
-
-
-def _row(identity: Identity) -> list[int]:
-    return list(vars(identity).values())

@@ -5,19 +5,16 @@ What an export is called follows from its name and content, so the same bytes ar
 
 import hashlib
 import re
-import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final, Literal
 
+from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file
 from cv_assets.labels.exports import SUFFIXES
 
 TAKEN: Final = "taken"
 """The folder beside new exports that published ones move to."""
-
-Identity = tuple[int, ...]
-"""Size, times of last write and change, and file number: what differs when a file is written again."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +59,12 @@ def look(folder: Path, before: Sequence[ExportFile]) -> list[ExportFile]:
     known = {file.name: file for file in before}
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (now := identity(path)):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (now := identity_of(path)):
             earlier = known.get(path.name)
             settled = earlier is not None and earlier.identity == now
             sha256 = (earlier.sha256 or _sha256(path, now)) if earlier and settled else ""
             found.append(ExportFile(path.name, now, sha256))
     return found
-
-
-def identity(path: Path) -> Identity | None:
-    """What tells this file from a later one of its name; None when it is gone or no regular file."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def plan(
@@ -112,23 +98,23 @@ def plan(
 def put_away(folder: Path, file: ExportFile) -> bool:
     """Move a published file to `taken/`, unless it was written again since it was read; whether it moved."""
     source, target = folder / file.name, folder / TAKEN / f"{file.key}{PurePath(file.name).suffix.lower()}"
-    if identity(source) != file.identity:
+    if identity_of(source) != file.identity:
         return False
     target.parent.mkdir(exist_ok=True)
     source.replace(target)
-    if _sha256_of(target.read_bytes()) == file.sha256:
+    if read_unchanged(target, lambda _: True) == file.sha256:
         return True
     # It was written between the last look and the move: it is another export, and goes back.
-    target.replace(source)
+    return_file(target, source)
     return False
 
 
 def find_export(folder: Path, key: str) -> tuple[str, bytes] | None:
     """Name and content of the file whose partition key is `key`; None when there is none any more."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and export_key(path.name, "") == key[:-8] and identity(path):
+        if path.suffix.lower() in SUFFIXES and export_key(path.name, "") == key[:-8] and identity_of(path):
             content = path.read_bytes()
-            if export_key(path.name, _sha256_of(content)) == key:
+            if export_key(path.name, hashlib.sha256(content).hexdigest()) == key:
                 return path.name, content
     return None
 
@@ -148,11 +134,6 @@ def _after(file: ExportFile, attempt: Attempt) -> str:
 
 def _sha256(path: Path, expected: Identity) -> str:
     try:
-        digest = _sha256_of(path.read_bytes())
-    except (FileNotFoundError, PermissionError):
+        return read_unchanged(path, expected.__eq__) or ""
+    except PermissionError:
         return ""
-    return digest if identity(path) == expected else ""
-
-
-def _sha256_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

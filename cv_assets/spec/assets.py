@@ -8,7 +8,7 @@ import polars as pl
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec, to_table
 from cv_assets.spec.schema import Acquisition, ProjectSpec, Spec
 from resources.deployments import Deployment
-from resources.tables import Audited, Check, TableAsset, Tables, preview
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
 
 ARCHITECTURES_ARE_KNOWN = Check("architectures_are_known", "Can timm build every model of the spec?")
 EXAMPLES_SHOW_THE_PATTERN = Check(
@@ -65,6 +65,13 @@ def in_force(project_spec: pl.DataFrame, deployment: Deployment) -> Spec:
             allow_retries=False,
         )
     return spec
+
+
+def spec_at(snapshot: Snapshot, deployment: Deployment) -> Spec:
+    """What `in_force` gives for the table at `snapshot`. Raises dg.Failure also while no spec is published."""
+    if not snapshot.has("project_spec"):
+        raise dg.Failure("No spec is published yet: materialize project_spec.", allow_retries=False)
+    return in_force(snapshot.table("project_spec"), deployment)
 
 
 def _load(deployment: Deployment) -> Spec:

@@ -65,7 +65,7 @@ def reason(result):
 
 
 def test_without_a_published_spec_it_waits_for_one(tick):
-    assert reason(tick()) == "No spec is published yet."
+    assert reason(tick()) == "No spec is published yet: materialize project_spec."
 
 
 def test_a_spec_file_that_differs_from_the_published_spec_is_named(tables, spec, deployment, tick):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cv_assets.frames.captures import read_file_name
 from cv_assets.frames.closing import close, explain, note_groups
-from cv_assets.frames.deliveries import Identity, Sight, Waiting
+from cv_assets.frames.deliveries import Sight, Waiting
+from cv_assets.frames.files import Identity
 from cv_assets.spec.schema import Acquisition
 
 MINUTE = 60.0

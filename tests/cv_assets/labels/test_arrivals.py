@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from cv_assets.frames.files import Identity
 from cv_assets.labels.arrivals import Attempt, ExportFile, export_key, find_export, look, plan, put_away
 
 
@@ -17,7 +18,7 @@ def sha256(content):
 
 
 def export(name, content=b"{}"):
-    return ExportFile(name, (2, 0, 0, 0), sha256(content))
+    return ExportFile(name, Identity(2, 0, 0, 0), sha256(content))
 
 
 def test_a_key_is_readable_and_follows_from_name_and_content():

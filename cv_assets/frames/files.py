@@ -1,0 +1,83 @@
+"""One file of a watched folder, to which others may be writing: what tells its states apart, reading and moving it.
+
+Nothing here follows a link that replaced a file, waits for a pipe, or replaces a file that came meanwhile.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells one state of a file from another. `changed_ns` also moves when a file is renamed or touched."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+
+    @property
+    def file(self) -> tuple[int, int, int]:
+        """What stays the same when a file is only renamed."""
+        return (self.size, self.modified_ns, self.inode)
+
+
+def identity_of(file: Path) -> Identity | None:
+    """The file's state now; None when it is gone or no regular file."""
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return None
+    return _stated(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def read_unchanged(
+    source: Path, is_expected: Callable[[Identity], bool], target: Path | None = None
+) -> str | None:
+    """The file's sha256 when, before and after it was read, it is what was expected; copied to `target`, if any.
+
+    None when it is gone or another one. Raises OSError when the machine cannot read it.
+    """
+    try:
+        stream = open(source, "rb", opener=_open_file)  # noqa: SIM115  (Path.open takes no opener)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except OSError:
+        # Everything else is a fault of the machine, not of the file.
+        if source.is_symlink():
+            return None
+        raise
+    with stream, Path(target or os.devnull).open("wb") as copied:
+        before = os.fstat(stream.fileno())
+        if not stat.S_ISREG(before.st_mode) or not is_expected(_stated(before)):
+            return None
+        hasher = hashlib.sha256()
+        while chunk := stream.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+            copied.write(chunk)
+        return hasher.hexdigest() if _stated(os.fstat(stream.fileno())) == _stated(before) else None
+
+
+def return_file(source: Path, target: Path) -> bool:
+    """Rename without ever replacing: a file that came meanwhile under the name keeps it."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    source.unlink()
+    return True
+
+
+def _open_file(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def _stated(found: os.stat_result) -> Identity:
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

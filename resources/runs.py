@@ -1,0 +1,19 @@
+"""The runs that sensors requested, as Dagster's records know them: in flight or ended."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import dagster as dg
+
+_PARTITION: Final = "dagster/partition"
+
+
+def newest_runs(
+    instance: dg.DagsterInstance, job: str, partitions: Collection[str]
+) -> Mapping[str, dg.DagsterRun]:
+    """The newest run of `job` for each of these partitions that has one."""
+    if not partitions:
+        return {}
+    filters = dg.RunsFilter(job_name=job, tags={_PARTITION: list(partitions)})
+    newest_last = reversed(instance.get_runs(filters))
+    return {run.tags[_PARTITION]: run for run in newest_last}
