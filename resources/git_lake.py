@@ -25,7 +25,15 @@ from filelock import FileLock
 from pygit2.enums import ObjectType
 
 from resources import git_trees
-from resources.lake import Change, Commit, Content, MergeConflictError, RefExistsError, RefNotFoundError
+from resources.lake import (
+    Change,
+    Commit,
+    Content,
+    MergeConflictError,
+    RefExistsError,
+    RefNotFoundError,
+    chunks,
+)
 from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable
 
 _BRANCHES = "refs/heads/"
@@ -349,20 +357,11 @@ def _parse_pointer(pointer: bytes) -> tuple[str, int]:
 def _copy(content: Content, stream: IO[bytes]) -> tuple[str, int]:
     """Copies into `stream`. The sha256 and the number of bytes."""
     digest, size = hashlib.sha256(), 0
-    for chunk in _chunks(content):
+    for chunk in chunks(content, _COPY_BYTES):
         stream.write(chunk)
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
-
-
-def _chunks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as stream:
-        while chunk := stream.read(_COPY_BYTES):
-            yield chunk
 
 
 def _sync(folder: Path) -> None:

@@ -132,3 +132,13 @@ class Lake(Protocol):
     def url(self, commit: str, path: str = "") -> str:
         """Where a person looks at that state, or at one object of it."""
         ...
+
+
+def chunks(content: Content, size: int) -> Iterator[bytes]:
+    """The content piece by piece: a file in pieces of at most `size` bytes, bytes as they are."""
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as stream:
+        while chunk := stream.read(size):
+            yield chunk

@@ -31,7 +31,15 @@ from lakefs_sdk.client import LakeFSClient
 from lakefs_sdk.models.branch_protection_rule import BranchProtectionRule
 from lakefs_sdk.models.commit import Commit as CommitRecord
 
-from resources.lake import Change, Commit, Content, MergeConflictError, RefExistsError, RefNotFoundError
+from resources.lake import (
+    Change,
+    Commit,
+    Content,
+    MergeConflictError,
+    RefExistsError,
+    RefNotFoundError,
+    chunks,
+)
 from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable, folders
 
 _PAGE = 1000
@@ -359,7 +367,7 @@ class LakeFSLake:
         # an equal one there hides a conflict. With its own path in it, no object equals one elsewhere.
         identity = {"path": quote(path)}
         with self._branch(branch).object(path).writer("wb", pre_sign=False, metadata=identity) as writer:
-            for chunk in _chunks(content):
+            for chunk in chunks(content, _COPY_BYTES):
                 digest.update(chunk)
                 writer.write(chunk)
         return digest.hexdigest()
@@ -517,12 +525,3 @@ def _parse_commit(record: CommitRecord) -> Commit:
         metadata={key: value for key, value in (record.metadata or {}).items() if key[:8] != ".lakefs."},
         created_at=datetime.fromtimestamp(record.creation_date, UTC),
     )
-
-
-def _chunks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as stream:
-        while chunk := stream.read(_COPY_BYTES):
-            yield chunk
