@@ -17,7 +17,6 @@ from demo.modules import Cell, Module, draw
 from demo.plant import READING, VERIFIER, Camera, benchmark_export, drop, labelling_export
 from demo.screen import Bar, Screen
 from demo.watch import StoryError, Watch, show_steps
-from resources.partitions import candidates
 from resources.tables import Snapshot
 
 SEED: Final = 0
@@ -148,7 +147,7 @@ class Season:
     def train(self) -> None:
         """A person asks for the first training; the candidate is trained, evaluated and judged."""
         self.screen.chapter("Training: a person asks for the first candidate")
-        self.watch.dagster.add_partition(candidates.name, CANDIDATE)
+        self.watch.dagster.add_partition("candidates", CANDIDATE)
         evidence = f"{len(self.cast.train)} labelled modules, {len(self.cast.golden)} golden ones, nothing released yet"
         request = {"reason": "first_release", "evidence": evidence, "requested_by": "ml.engineer"}
         run_id = self.watch.dagster.launch("retrain", {"training_request": request}, CANDIDATE)

@@ -5,7 +5,7 @@ What an export is called follows from its name and content, so the same bytes ar
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final, Literal
@@ -58,12 +58,11 @@ def look(folder: Path, before: Sequence[ExportFile]) -> list[ExportFile]:
     """The exports in `folder` now, sorted by name. One that is as it was `before` has settled and is read."""
     known = {file.name: file for file in before}
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (now := identity_of(path)):
-            earlier = known.get(path.name)
-            settled = earlier is not None and earlier.identity == now
-            sha256 = (earlier.sha256 or _sha256(path, now)) if earlier and settled else ""
-            found.append(ExportFile(path.name, now, sha256))
+    for path, now in _exports_in(folder):
+        earlier = known.get(path.name)
+        settled = earlier is not None and earlier.identity == now
+        sha256 = (earlier.sha256 or _sha256(path, now)) if earlier and settled else ""
+        found.append(ExportFile(path.name, now, sha256))
     return found
 
 
@@ -111,12 +110,18 @@ def put_away(folder: Path, file: ExportFile) -> bool:
 
 def find_export(folder: Path, key: str) -> tuple[str, bytes] | None:
     """Name and content of the file whose partition key is `key`; None when there is none any more."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and export_key(path.name, "") == key[:-8] and identity_of(path):
+    for path, _ in _exports_in(folder):
+        if export_key(path.name, "") == key[:-8]:
             content = path.read_bytes()
             if export_key(path.name, hashlib.sha256(content).hexdigest()) == key:
                 return path.name, content
     return None
+
+
+def _exports_in(folder: Path) -> Iterator[tuple[Path, Identity]]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (now := identity_of(path)):
+            yield path, now
 
 
 def _after(file: ExportFile, attempt: Attempt) -> str:
