@@ -80,7 +80,9 @@ class PreparedFrames(dy.Schema):
     reason = dy.String(description="`ok`, or why it was rejected.")
     score = dy.Float64(nullable=True, description="What was measured for the reason, e.g. the focus.")
     bound = dy.Float64(nullable=True, description="The bound that the score broke.")
-    detail = dy.String(nullable=True, description="What the decoder said, when it could not decode.")
+    detail = dy.String(
+        nullable=True, description="What was wrong, in words, where the score does not say it."
+    )
     path = dy.String(nullable=True, description="Where the prepared PNG is; null when rejected.")
     preparation = dy.String(description="Digest of the pass: its parameters and the library's version.")
     decoded = _statistics("decoded")

@@ -17,6 +17,10 @@ EDGE_TOLERANCE: Final = 0.5
 
 BENCHMARK_SETS: Final = ("golden", "challenge")
 
+UNKNOWN: Final = "a frame of that name"
+AMBIGUOUS: Final = "a name that only one frame has"
+"""What an annotation waits for."""
+
 
 @dataclass(frozen=True)
 class RowRule:
@@ -135,10 +139,6 @@ def resolve_frames(annotations: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.Da
         .drop("file_name", "named", "namesakes")
         .join(frames, on="frame_id", how="left", maintain_order="left")
     )
-
-
-UNKNOWN: Final = "a frame of that name"
-AMBIGUOUS: Final = "a name that only one frame has"
 
 
 def _known(frames: pl.DataFrame) -> pl.Expr:

@@ -23,6 +23,9 @@ from cv_assets.spec.schema import Spec
 EXAMPLES: Final = 10
 """How many offenders are shown."""
 
+_TIME: Final = r"\d{8}T\d{6}\.\d+Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
+_UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -110,7 +113,3 @@ def _page(result: Any) -> bytes:
     page = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))  # type: ignore[no-untyped-call]
     # When it was validated is in the lake's log: the same table has the same page, byte for byte.
     return re.sub(f"{_TIME}|{_UUID}", "", page).encode()
-
-
-_TIME: Final = r"\d{8}T\d{6}\.\d+Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
-_UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -56,7 +56,7 @@ def load_backbone(model: Model, *, seed: int, cache_dir: Path) -> Backbone:
     random weights, with the hash of the backbone's safetensors form. Random weights are drawn with `seed`.
 
     Raises ValueError when the bytes are others than the spec demands, do not fit the architecture, or are a pickle;
-    ModuleNotFoundError, with what to install, when the weight package is missing.
+    FileNotFoundError when the named file is missing, ModuleNotFoundError, with what to install, when the package is.
     """
     weights = model.weights
     match weights.source:

@@ -119,7 +119,7 @@ def train(model: Model, settings: Training, frames: TrainingSet, *, cache_dir: P
     """Train `model` by its recipe.
 
     Raises ValueError when weights, frames or recipe do not fit each other, when there is one group only, and when a
-    fine-tuning cannot overfit a few frames or diverges.
+    fine-tuning cannot overfit a few frames or diverges; FileNotFoundError and ModuleNotFoundError as `load_backbone`.
     """
     started = time.perf_counter()
     backbone = load_backbone(model, seed=settings.seed, cache_dir=cache_dir)

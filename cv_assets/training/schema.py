@@ -33,5 +33,7 @@ class Checkpoint(dy.Schema):
         dy.Struct({"frame_id": dy.String(), "fold": dy.Int64(), "scores": dy.List(dy.Float64())}),
         description="Scores of training frames by models that never saw their group.",
     )
-    libraries = dy.String(description="Versions of torch, timm, onnxruntime and scikit-learn, as JSON.")
+    libraries = dy.String(
+        description="Versions of the libraries that features and weights depend on, as JSON."
+    )
     seconds = dy.Float64(metadata={"volatile": True}, description="Wall time of the training.")
