@@ -46,9 +46,6 @@ RELEASE_DECISION = TableAsset(
     checks=(EVERY_CRITERION_IS_MET,),
 )
 
-LATENCY_FRAMES: Final = 80
-"""Frames whose latency is measured per model and set: from 72 on, the 95th percentile has an interval at 95 %."""
-
 _CHUNK: Final = 256
 _HEADLINES: Final = (
     "roc_auc",
@@ -181,7 +178,8 @@ def _score(
             parts.append(judging_scores(model, judging, np.concatenate(chunks)))
         for set_ in _latency_sets(spec):
             timed = split_table.filter(pl.col("role") == ("train" if set_ == "out_of_fold" else set_))
-            images = [read_image(snapshot.fetch(path)) for path in timed.head(LATENCY_FRAMES)["path"]]
+            paths = timed.head(spec.evaluation.latency_frames)["path"]
+            images = [read_image(snapshot.fetch(path)) for path in paths]
             latencies[model, set_] = latency_ms(predictor, images).tolist()
     return pl.concat(parts), latencies
 

@@ -13,7 +13,6 @@ from cv_assets.frames.captures import FileName, read_file_name
 from cv_assets.frames.files import Identity
 from cv_assets.spec.schema import Acquisition
 
-_TEMPORARY: Final = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", "~")
 _ROTATIONS: Final = 2
 
 
@@ -92,9 +91,10 @@ class Waiting:
     file: FileName
 
 
-def is_takeable(name: str) -> bool:
+def is_takeable(name: str, acquisition: Acquisition) -> bool:
     """Whether a name is that of a finished file, and not hidden or marked as still being written."""
-    return not name.startswith(".") and not name.lower().endswith(_TEMPORARY)
+    endings = tuple(ending.lower() for ending in acquisition.unfinished)
+    return not name.startswith(".") and not name.lower().endswith(endings)
 
 
 def window(names: Sequence[str], after: str, limit: int) -> list[str]:

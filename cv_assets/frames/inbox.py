@@ -100,7 +100,7 @@ class Inbox:
         `published` says what the lake knows of a delivery. Raises FileNotFoundError when the inbox is not there. Only
         one look may run at a time.
         """
-        names, ignored = self._list()
+        names, ignored = self._list(acquisition)
         under_way = self.under_way()
         known = {one.key: found for one in under_way if (found := published(one.key))}
         receipts = {key: found.receipts for key, found in known.items()}
@@ -131,7 +131,7 @@ class Inbox:
             closed_groups=memory.closed_groups,
         )
 
-    def _list(self) -> tuple[list[str], Mapping[str, int]]:
+    def _list(self, acquisition: Acquisition) -> tuple[list[str], Mapping[str, int]]:
         names, ignored = [], Counter[str]()
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -139,7 +139,7 @@ class Inbox:
                     ignored["link"] += 1
                 elif not entry.is_file(follow_symlinks=False):
                     ignored["folder" if entry.is_dir(follow_symlinks=False) else "special file"] += 1
-                elif deliveries.is_takeable(entry.name):
+                elif deliveries.is_takeable(entry.name, acquisition):
                     names.append(entry.name)
         return names, ignored
 

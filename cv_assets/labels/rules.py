@@ -9,9 +9,6 @@ import polars as pl
 from cv_assets.labels.entries import BOX
 from cv_assets.spec.schema import Spec
 
-CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-"""How far an annotator's clock may be ahead of ours."""
-
 EDGE_TOLERANCE: Final = 0.5
 """How far a box may reach over the frame's edge, in pixels: tools round."""
 
@@ -35,7 +32,8 @@ def row_rules(spec: Spec) -> tuple[RowRule, ...]:
     """The rules of one row, in the order in which they are asked. They read the columns of `resolve_frames`."""
     guidelines = [spec.labels.guideline, *spec.labels.guidelines]
     classes = ", ".join(spec.class_names)
-    in_time = pl.col("annotated_at") <= pl.col("received_at") + CLOCK_TOLERANCE
+    tolerance = timedelta(minutes=spec.labels.clock_tolerance_minutes)
+    in_time = pl.col("annotated_at") <= pl.col("received_at") + tolerance
     return (
         RowRule("values_are_readable", "every value can be read", pl.col("unread").is_null()),
         RowRule("tool_is_named", "it names its tool and project", _given("tool") & _given("project")),

@@ -118,6 +118,10 @@ class Acquisition(Section):
         (), description="File names as cameras write them; `file_name` must fit each."
     )
     close: Closing
+    unfinished: tuple[Text, ...] = Field(
+        (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", "~"),
+        description="Endings of names whose files are still being written, in any case of letters.",
+    )
     settle_ticks: int = Field(2, ge=2, description="Over how many looks a file must not have changed.")
     files_per_tick: int = Field(20_000, ge=1, description="The most files that one look considers.")
     runs_at_once: Count = Field(4, description="The most deliveries that are taken in at the same time.")
@@ -233,6 +237,9 @@ class Labels(Section):
     )
     guideline: Text = Field(description="Version of the guideline that annotators work by now.")
     guidelines: tuple[Text, ...] = Field((), description="Older guideline versions whose labels still count.")
+    clock_tolerance_minutes: float = Field(
+        5.0, ge=0, le=1440, description="How far an annotator's clock may be ahead of the time of receipt."
+    )
     consensus: Consensus = Consensus()
     min_kappa: float | None = Field(
         None, ge=-1, le=1, description="Below this Fleiss kappa the label table warns; None never warns."
@@ -414,6 +421,9 @@ class Evaluation(Section):
         "roc_auc", description="The model with the best out-of-fold value is the candidate's."
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+    latency_frames: Count = Field(
+        80, description="Frames timed per model and set; from 72 on, the p95 has an interval at 0.95."
+    )
     acceptance: tuple[Criterion, ...] = Field(
         min_length=1, description="A candidate that misses any of them is refused."
     )

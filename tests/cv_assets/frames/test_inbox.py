@@ -163,7 +163,12 @@ def test_folders_links_and_temporary_files_are_not_taken(line):
 
 @pytest.mark.parametrize("name", ["a.png", "part", "a.tmp.png", "ä b.jpg"])
 def test_a_plain_name_is_takeable(name):
-    assert is_takeable(name)
+    assert is_takeable(name, acquisition())
+
+
+def test_the_spec_says_which_endings_are_unfinished():
+    assert not is_takeable("a.png.DRAFT", acquisition(unfinished=[".draft"]))
+    assert is_takeable("a.part", acquisition(unfinished=[".draft"]))
 
 
 def test_a_file_that_is_gone_before_it_is_read_is_said_to_be_gone_and_taken_when_it_comes_back(line):

@@ -73,6 +73,13 @@ def test_older_guidelines_count_when_the_spec_says_so():
     assert check_annotations(rows, FRAMES, older)["broken_rule"].to_list() == [None]
 
 
+def test_a_clock_may_be_ahead_as_far_as_the_spec_says():
+    exact = SPEC.model_copy(update={"labels": SPEC.labels.model_copy(update={"clock_tolerance_minutes": 0})})
+    rows = annotations(statement("a.png", "ann", "sound", annotated_at=RECEIVED + timedelta(minutes=5)))
+    assert check_annotations(rows, FRAMES, SPEC)["broken_rule"].to_list() == [None]
+    assert check_annotations(rows, FRAMES, exact)["broken_rule"].to_list() == ["time_has_passed"]
+
+
 def test_a_repeated_statement_breaks_nothing():
     said = statement("a.png", "ann", "sound")
     assert broken_rules(said, said | {"export": "e2", "seconds": 9.0}) == [None, None]
