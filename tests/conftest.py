@@ -52,7 +52,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def materialize(tables: Tables, deployment: Deployment, instance: dg.DagsterInstance) -> Materialize:
+def resources(tables: Tables, deployment: Deployment) -> dict[str, Any]:
+    """What the definitions give to assets and jobs."""
+    return {"io_manager": tables, "tables": tables, "deployment": deployment}
+
+
+@pytest.fixture
+def materialize(resources: dict[str, Any], instance: dg.DagsterInstance) -> Materialize:
     """`materialize(assets, partition_key=…, run_config=…, selection=…)`: run and raise what a step raised.
 
     Assets that are given but not selected are read from the lake. With `raise_on_error=False` the failed run
@@ -60,7 +66,6 @@ def materialize(tables: Tables, deployment: Deployment, instance: dg.DagsterInst
     """
 
     def run(assets: Sequence[Any], **arguments: Any) -> dg.ExecuteInProcessResult:
-        resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
         return dg.materialize(assets, **{"resources": resources, "instance": instance, **arguments})
 
     return run

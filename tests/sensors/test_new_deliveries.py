@@ -1,6 +1,7 @@
 import dagster as dg
 import make_frames
 import pytest
+from by_hand import edit_spec
 
 from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.spec.assets import project_spec
@@ -27,11 +28,6 @@ def drop(deployment):
             (deployment.data_dir / "inbox" / file).write_bytes(make_frames.png(picture))
 
     return write
-
-
-@pytest.fixture
-def resources(tables, deployment):
-    return {"io_manager": tables, "tables": tables, "deployment": deployment}
 
 
 @pytest.fixture
@@ -123,8 +119,7 @@ def test_without_a_spec_in_force_nothing_is_looked_at(tick, drop, materialize, d
     drop(name(1, of=1))
     assert tick(3).skip_message == "No spec is published yet: materialize project_spec."
     materialize([project_spec])
-    text = deployment.spec_file.read_text("utf-8")
-    deployment.spec_file.write_text(text.replace("minutes: 30", "minutes: 31"), "utf-8")
+    edit_spec(deployment, "minutes: 30", "minutes: 31")
     assert "differ in: acquisition" in tick(3).skip_message
 
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from by_hand import edit_spec
 from make_labels import coco, imports_great_expectations, publish
 
 from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
@@ -18,11 +19,6 @@ def folder(deployment):
     folder = deployment.data_dir / "exports"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def resources(tables, deployment):
-    return {"io_manager": tables, "tables": tables, "deployment": deployment}
 
 
 @pytest.fixture
@@ -70,8 +66,7 @@ def test_without_a_published_spec_it_waits_for_one(tick):
 
 def test_a_spec_file_that_differs_from_the_published_spec_is_named(tables, spec, deployment, tick):
     publish(tables, spec=spec)
-    text = deployment.spec_file.read_text()
-    deployment.spec_file.write_text(text.replace("min_kappa: 0.6", "min_kappa: 0.5"))
+    edit_spec(deployment, "min_kappa: 0.6", "min_kappa: 0.5")
     assert "spec.yaml and the published project_spec differ in: labels" in reason(tick())
 
 

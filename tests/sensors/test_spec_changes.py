@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from by_hand import edit_spec
 
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import digest, load_spec
@@ -12,12 +13,6 @@ from sensors.spec_changes import spec_changes
 def tick(tables, deployment, instance):
     resources = {"tables": tables, "deployment": deployment}
     return lambda: spec_changes(dg.build_sensor_context(instance=instance, resources=resources))
-
-
-def edit(deployment, old, new):
-    text = deployment.spec_file.read_text()
-    assert old in text
-    deployment.spec_file.write_text(text.replace(old, new, 1))
 
 
 def test_a_spec_that_was_never_published_is(tick, spec):
@@ -35,7 +30,7 @@ def test_every_change_asks_once_and_so_does_the_way_back(tick, materialize, depl
     keys = [tick().run_key]
     materialize([project_spec])
     for old, new in [("seed: 0", "seed: 1"), ("seed: 1", "seed: 0"), ("seed: 0", "seed: 1")]:
-        edit(deployment, old, new)
+        edit_spec(deployment, old, new)
         assert tick().run_key == tick().run_key
         keys.append(tick().run_key)
         materialize([project_spec])
@@ -44,19 +39,19 @@ def test_every_change_asks_once_and_so_does_the_way_back(tick, materialize, depl
 
 
 def test_a_file_with_mistakes_is_told_in_full_and_requests_nothing(tick, deployment):
-    edit(deployment, "folds: 6", "folds: 1")
-    edit(deployment, "seed: 0", "sed: 0")
+    edit_spec(deployment, "folds: 6", "folds: 1")
+    edit_spec(deployment, "seed: 0", "sed: 0")
     assert tick().skip_message.startswith(f"{deployment.spec_file} has 2 mistakes:")
     assert "training.folds: got 1" in tick().skip_message
     assert "did you mean `seed`?" in tick().skip_message
 
 
 def test_a_spec_that_could_not_be_published_is_told_and_not_tried_again(tick, materialize, deployment):
-    edit(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
+    edit_spec(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
     version = digest(load_spec(deployment.spec_file))
     run = materialize([project_spec], tags={"dagster/run_key": tick().run_key}, raise_on_error=False)
     assert tick().skip_message.startswith(f"Run {run.run_id} did not publish version {version} (failure)")
-    edit(deployment, "tf_eficientnet_lite0", "tf_efficientnet_lite0")
+    edit_spec(deployment, "tf_eficientnet_lite0", "tf_efficientnet_lite0")
     assert isinstance(tick(), dg.RunRequest)
 
 

@@ -2,17 +2,12 @@
 
 import dagster as dg
 import pytest
+from by_hand import edit_spec
 from run_results import checks, metadata
 
 from cv_assets.spec.architectures import check_architectures
 from cv_assets.spec.assets import in_force, project_spec
 from cv_assets.spec.load import digest, from_table, parse_spec, to_table
-
-
-def edit(deployment, old, new):
-    text = deployment.spec_file.read_text()
-    assert old in text
-    deployment.spec_file.write_text(text.replace(old, new, 1))
 
 
 def test_the_published_table_is_the_file_and_people_can_read_it(materialize, tables, deployment, spec):
@@ -26,13 +21,13 @@ def test_the_published_table_is_the_file_and_people_can_read_it(materialize, tab
     assert shown["digest"] == digest(spec)
     assert shown["changed"] == "everything: first publication"
     assert "m07c012" in str(shown["file names"])
-    edit(deployment, "seed: 0", "seed: 1")
+    edit_spec(deployment, "seed: 0", "seed: 1")
     assert metadata(materialize([project_spec]), "project_spec")["changed"] == "training"
 
 
 def test_a_file_that_differs_from_the_table_stops_a_step_with_one_message(deployment, spec):
-    edit(deployment, "seed: 0", "seed: 1")
-    edit(deployment, "approvers: [quality.lead]", "approvers: [somebody]")
+    edit_spec(deployment, "seed: 0", "seed: 1")
+    edit_spec(deployment, "approvers: [quality.lead]", "approvers: [somebody]")
     with pytest.raises(dg.Failure) as caught:
         in_force(to_table(spec), deployment)
     assert caught.value.description == (
@@ -44,19 +39,19 @@ def test_a_file_that_differs_from_the_table_stops_a_step_with_one_message(deploy
 
 
 def test_a_file_with_mistakes_stops_a_step_with_one_message(deployment, spec):
-    edit(deployment, "folds: 6", "folds: 1")
+    edit_spec(deployment, "folds: 6", "folds: 1")
     with pytest.raises(dg.Failure, match=r"spec\.yaml:\d+: training\.folds: got 1, expected at least 2"):
         in_force(to_table(spec), deployment)
 
 
 def test_a_spec_with_mistakes_is_not_published(materialize, tables, deployment):
-    edit(deployment, "folds: 6", "folds: 1")
+    edit_spec(deployment, "folds: 6", "folds: 1")
     assert not materialize([project_spec], raise_on_error=False).success
     assert not tables.head().has("project_spec")
 
 
 def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, deployment):
-    edit(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
+    edit_spec(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
     result = materialize([project_spec], raise_on_error=False)
     told = checks(result)["architectures_are_known"].description
     assert "training.models[0].architecture: got 'tf_eficientnet_lite0'" in told
@@ -65,7 +60,7 @@ def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, d
 
 
 def test_a_spec_without_example_file_names_is_published_with_a_warning(materialize, tables, deployment):
-    edit(deployment, "  examples: [line1_cam1_20260302T081530_mono_m07of60_m07c012.png]\n", "")
+    edit_spec(deployment, "  examples: [line1_cam1_20260302T081530_mono_m07of60_m07c012.png]\n", "")
     result = materialize([project_spec])
     assert not checks(result)["examples_show_the_pattern"].passed
     assert tables.head().has("project_spec")
