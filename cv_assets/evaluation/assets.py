@@ -119,13 +119,13 @@ def release_decision(
     """
     from cv_assets.evaluation.acceptance import band_of, choose_model, decide
 
-    settings = in_force(project_spec, deployment)
+    spec = in_force(project_spec, deployment)
     choice = choose_model(
-        evaluation_report, [model.name for model in settings.training.models], settings.evaluation.select_by
+        evaluation_report, [model.name for model in spec.training.models], spec.evaluation.select_by
     )
     rows = decide(
         evaluation_report,
-        settings.evaluation.acceptance,
+        spec.evaluation.acceptance,
         choice,
         candidate=context.partition_key,
         released_version=training_request["released_version"][0],
@@ -164,10 +164,8 @@ def _score(
     judging = split_table.filter(pl.col("role").is_in(JUDGING)).sort("role", "frame_id")
     parts, latencies = [out_of_fold_scores(trained, split_table)], dict[tuple[str, str], list[float]]()
     for checkpoint in trained.iter_rows(named=True):
-        predictor, model = (
-            load_predictor(checkpoint, snapshot.fetch, deployment.cache_dir),
-            checkpoint["model"],
-        )
+        model = checkpoint["model"]
+        predictor = load_predictor(checkpoint, snapshot.fetch, deployment.cache_dir)
         chunks = [
             predictor.scores(
                 [read_image(snapshot.fetch(path)) for path in part["path"]], list(part["frame_id"])

@@ -184,7 +184,6 @@ def label_table(
     )
     page = f"label_table/{hashlib.sha256(validation.page).hexdigest()}.html"
     fleiss = fleiss_kappa(votes)
-    waiting = checked.filter(pl.col("waits_for").is_not_null(), pl.col("broken_rule").is_null())
     yield from LABEL_TABLE.audited(
         labels,
         files={page: validation.page},
@@ -194,12 +193,7 @@ def label_table(
         ],
         metadata={
             "validation page": page,
-            "classes": _counts(labels.select("label")),
-            "resolutions": _counts(labels.select("status", "resolution")),
-            "votes per frame": _counts(labels.select("votes")),
-            "frames in review": labels.filter(pl.col("status") == "review").height,
-            "disputed frames": labels["disputed"].sum(),
-            "annotations that wait for": _counts(waiting.select("waits_for")),
+            **_summary(labels, checked),
             "agreement of annotators": preview(cohen_kappas(votes), rows_shown=20),
             **_numbers({"Fleiss' kappa": fleiss.kappa, "observed agreement": fleiss.observed}),
             **_disputed_pictures(labels, frames, snapshot, spec),
@@ -269,6 +263,19 @@ def _counts(rows: pl.DataFrame) -> dg.TableMetadataValue:
     return preview(
         counts.sort("rows", *rows.columns, descending=[True, *[False] * rows.width]), rows_shown=20
     )
+
+
+def _summary(labels: pl.DataFrame, checked: pl.DataFrame) -> dict[str, Any]:
+    """How the votes were resolved, and which annotations have none yet."""
+    waiting = checked.filter(pl.col("waits_for").is_not_null(), pl.col("broken_rule").is_null())
+    return {
+        "classes": _counts(labels.select("label")),
+        "resolutions": _counts(labels.select("status", "resolution")),
+        "votes per frame": _counts(labels.select("votes")),
+        "frames in review": labels.filter(pl.col("status") == "review").height,
+        "disputed frames": labels["disputed"].sum(),
+        "annotations that wait for": _counts(waiting.select("waits_for")),
+    }
 
 
 def _numbers(numbers: Mapping[str, float | None]) -> dict[str, float | str]:

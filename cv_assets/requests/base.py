@@ -4,6 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
+from cv_assets.labels.benchmark import version_of
 from cv_assets.requests.schema import TrainingRequest
 
 
@@ -25,8 +26,7 @@ def new_request(
     benchmark_frames: pl.DataFrame,
     releases: pl.DataFrame,
 ) -> pl.DataFrame:
-    """The one row of a training request; an empty `benchmark_frames` or `releases` may lack its columns."""
-    version = 0 if benchmark_frames.is_empty() else benchmark_frames["version"].max()
+    """The one row of a training request; an empty `releases` may lack its columns."""
     row = {
         "candidate": candidate,
         "reason": reason,
@@ -35,7 +35,7 @@ def new_request(
         "requested_at": requested_at,
         "base_commit": base_commit,
         "spec_digest": spec_digest,
-        "benchmark_version": version,
+        "benchmark_version": version_of(benchmark_frames),
         "released_version": version_in_force(releases),
     }
     return pl.DataFrame([row], schema=TrainingRequest.create_empty().schema)

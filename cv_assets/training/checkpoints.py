@@ -90,11 +90,9 @@ def reproduction_error(
             return file
 
         predictor = load_predictor(row, fetch, cache_dir)
-    stored, trained_state = (
-        predictor.extractor.backbone.module.state_dict(),
-        trained.backbone.module.state_dict(),
-    )
-    if any(not torch.equal(stored[name], tensor) for name, tensor in trained_state.items()):
+    stored = predictor.extractor.backbone.module.state_dict()
+    kept = trained.backbone.module.state_dict()
+    if any(not torch.equal(stored[name], tensor) for name, tensor in kept.items()):
         return float("inf")
     net = FeatureNet(trained.backbone.module, *pooling(predictor.model)).eval()
     small = [to_input(image, trained.backbone.input_size) for image in images]

@@ -183,22 +183,7 @@ def _fine_tune(
     backbone: Backbone,
     say: Say,
 ) -> Trained:
-    trainer = Trainer(
-        frames=np.stack(
-            [to_input(frames.image(n), model.input_size, name) for n, name in enumerate(frames.frame_ids)]
-        ),
-        labels=frames.labels,
-        groups=frames.groups,
-        validation=frames.validation,
-        classes=len(frames.classes),
-        backbone=backbone,
-        recipe=recipe,
-        balance=model.balance == "loss",
-        folds=settings.folds,
-        seed=settings.seed,
-        device=pick_device(),
-        say=say,
-    )
+    trainer = _trainer(model, recipe, settings, frames, backbone, say)
     sanity, train_on = trainer.check_sanity(), frames.train
     out_of_fold = trainer.out_of_fold(train_on)
     started = time.perf_counter()
@@ -219,6 +204,32 @@ def _fine_tune(
             "epochs": len(fitted.curve),
             "frames per second": round(len(train_on) * len(fitted.curve) / seconds, 1),
         },
+    )
+
+
+def _trainer(
+    model: Model,
+    recipe: FineTuneRecipe,
+    settings: Training,
+    frames: TrainingSet,
+    backbone: Backbone,
+    say: Say,
+) -> Trainer:
+    return Trainer(
+        frames=np.stack(
+            [to_input(frames.image(n), model.input_size, name) for n, name in enumerate(frames.frame_ids)]
+        ),
+        labels=frames.labels,
+        groups=frames.groups,
+        validation=frames.validation,
+        classes=len(frames.classes),
+        backbone=backbone,
+        recipe=recipe,
+        balance=model.balance == "loss",
+        folds=settings.folds,
+        seed=settings.seed,
+        device=pick_device(),
+        say=say,
     )
 
 

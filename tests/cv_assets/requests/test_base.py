@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from cv_assets.labels.schema import BenchmarkFrames
 from cv_assets.requests.base import new_request, same_request, version_in_force
 from cv_assets.requests.schema import TrainingRequest
-
-NOTHING = pl.DataFrame()
 
 
 def ask(**changes):
@@ -19,8 +18,8 @@ def ask(**changes):
         "requested_at": datetime(2026, 3, 2, tzinfo=UTC),
         "base_commit": "abc",
         "spec_digest": "s",
-        "benchmark_frames": NOTHING,
-        "releases": NOTHING,
+        "benchmark_frames": BenchmarkFrames.create_empty(),
+        "releases": pl.DataFrame(),
     }
     return new_request(**{**values, **changes})
 
