@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sklearn.metrics import roc_auc_score
 
 from cv_assets.evaluation.band import choose_band
+from cv_assets.evaluation.metrics import Judged, overall, roc_auc
 from cv_assets.frames.preparation import decode, prepare
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import FrozenRecipe, Model, Spec
@@ -113,20 +113,22 @@ def _judge_model(
     folds = grouped_folds(truth[train_N], groups, spec.training.folds, spec.training.seed)
     settings: dict[str, Any] = {"C": recipe.C, "balance": model.balance == "loss"}
     out_of_fold = out_of_fold_heads(features[train_N], truth[train_N], groups, folds, 2, **settings)
-    scores = np.asarray(out_of_fold.scores)[:, 1]
-    band = choose_band(scores, truth[train_N] == 1, spec.evaluation.band)
+    trained = _judged(cells, train_N, out_of_fold.scores)
+    band = choose_band(trained.defect, trained.defective, spec.evaluation.band)
     head = fit_head(features[train_N], truth[train_N], 2, **settings).head
-    golden, defective = head.scores(features[golden_N])[:, 1], truth[golden_N] == 1
-    failed = golden >= band.upper
+    golden = overall(_judged(cells, golden_N, head.scores(features[golden_N])), band)
+    values = {name: None if np.isnan(one.value) else one.value for name, one in golden.items()}
     return {
         "model": model.name,
-        "out_of_fold_auc": roc_auc_score(truth[train_N], scores),
-        "golden_auc": roc_auc_score(defective, golden),
-        "escape_rate": float((golden[defective] < band.lower).mean()),
-        "overkill": float(failed[~defective].mean()),
-        "fail_precision": float(defective[failed].mean()) if failed.any() else None,
-        "review_share": float(((golden >= band.lower) & ~failed).mean()),
+        "out_of_fold_auc": roc_auc(trained.defect, trained.defective, trained.group).value,
+        "golden_auc": values["roc_auc"],
+        **{name: values[name] for name in COLUMNS if name in values},
     }
+
+
+def _judged(cells: Cells, chosen_N: NDArray[np.bool_], scores_NC: NDArray[np.float64]) -> Judged:
+    groups = cells.modules[chosen_N].astype(np.str_)
+    return Judged(scores_NC, cells.defective[chosen_N], groups, ("sound", "defective"), passing=0)
 
 
 def _bounds(spec: Spec) -> dict[str, tuple[str, float]]:
@@ -173,18 +175,18 @@ def picture(rows: pl.DataFrame, spec: Spec, file: Path) -> None:
     """Every draw a dot, the demo's draw a ring, the spec's criterion a line."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axis = figure.subplots()
-    for place, column in enumerate(COLUMNS):
-        values = rows[column].to_numpy()
-        jitter = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.5
-        axis.scatter(
-            place + jitter, values, s=9, color="tab:blue", alpha=0.5, label="_" if place else "other draws"
-        )
-        axis.scatter([place], values[:1], s=70, facecolors="none", edgecolors="black", linewidths=1.6, zorder=3,
-                     label="_" if place else "the demo's draw")  # fmt: skip
-        if column in (bounds := _bounds(spec)):
-            axis.hlines(bounds[column][1], place - 0.4, place + 0.4, color="tab:red",
-                        label="_" if place else "acceptance criterion")  # fmt: skip
-        axis.text(place, 1.04, f"median {np.nanmedian(values.astype(float)):.2f}", ha="center", fontsize=8)
+    values_DC, places_C = rows.select(list(COLUMNS)).to_numpy().astype(float), np.arange(len(COLUMNS))
+    jitter_D1 = (np.arange(rows.height) * 0.618 % 1 - 0.5)[:, None] * 0.5
+    axis.scatter(places_C + jitter_D1, values_DC, s=9, color="tab:blue", alpha=0.5, label="other draws")
+    ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.6}
+    axis.scatter(places_C, values_DC[0], s=70, **ring, zorder=3, label="the demo's draw")
+    bounds = {
+        place: _bounds(spec)[column][1] for place, column in enumerate(COLUMNS) if column in _bounds(spec)
+    }
+    at = np.array(list(bounds))
+    axis.hlines(list(bounds.values()), at - 0.4, at + 0.4, color="tab:red", label="acceptance criterion")
+    for place, median in enumerate(np.nanmedian(values_DC, axis=0)):
+        axis.text(place, 1.04, f"median {median:.2f}", ha="center", fontsize=8)
     axis.set(xticks=range(len(COLUMNS)), xticklabels=COLUMNS.values(), ylim=(-0.03, 1.12))
     axis.set_title(
         f"Solar cells, season 1: {rows.height} draws of 11 training and 3 golden modules", fontsize=10
