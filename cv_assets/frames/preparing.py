@@ -1,5 +1,6 @@
 """Preparing a delivery: the one deterministic pass over all of its frames, on every core."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,12 +58,14 @@ def prepare_delivery(
         if frame.accepted and not read_file_name(capture["file_name"], acquisition).matched:
             detail = f"the pattern does not fit {capture['file_name']!r}"
             frame = replace(frame, reason="unknown_name", detail=detail, png=None, prepared=None)
+        path = None
         if frame.png is not None:
-            # Equal bytes under two captures write the same file: each under a name of its own, then renamed.
+            path = f"prepared_frames/{capture['delivery']}/{hashlib.sha256(frame.png).hexdigest()}.png"
+            # Equal pictures of two captures are one file: each is written under a name of its own, then renamed.
             written = folder / capture["capture_id"]
             written.write_bytes(frame.png)
-            written.rename(folder / f"{capture['frame_id']}.png")
-        return _row(capture, frame, digest)
+            written.rename(folder / Path(path).name)
+        return _row(capture, frame, digest, path)
 
     with _one_thread_per_frame(), ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = list(threads.map(prepared, raw_frames.iter_rows(named=True)))
@@ -102,18 +105,17 @@ def rejections(prepared_frames: pl.DataFrame) -> str:
     )
 
 
-def _row(capture: dict[str, Any], frame: Prepared, digest: str) -> dict[str, Any]:
-    delivery, frame_id = capture["delivery"], capture["frame_id"]
+def _row(capture: dict[str, Any], frame: Prepared, digest: str, path: str | None) -> dict[str, Any]:
     return {
         "capture_id": capture["capture_id"],
-        "frame_id": frame_id,
-        "delivery": delivery,
+        "frame_id": capture["frame_id"],
+        "delivery": capture["delivery"],
         "accepted": frame.accepted,
         "reason": frame.reason,
         "score": frame.score,
         "bound": frame.bound,
         "detail": frame.detail,
-        "path": f"prepared_frames/{delivery}/{frame_id}.png" if frame.accepted else None,
+        "path": path,
         "preparation": digest,
         "decoded": frame.decoded,
         "prepared": frame.prepared,

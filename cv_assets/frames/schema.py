@@ -83,7 +83,10 @@ class PreparedFrames(dy.Schema):
     detail = dy.String(
         nullable=True, description="What was wrong, in words, where the score does not say it."
     )
-    path = dy.String(nullable=True, description="Where the prepared PNG is; null when rejected.")
+    path = dy.String(
+        nullable=True,
+        description="Where the PNG is, named by the sha256 of its bytes; null when rejected.",
+    )
     preparation = dy.String(description="Digest of the pass: its parameters and the library's version.")
     decoded = _statistics("decoded")
     prepared = _statistics("prepared")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from cv_assets.spec.schema import Model, Training
+from cv_assets.splits.roles import picture_of
 from cv_assets.training.features import FeatureNet, to_input, versions
 from cv_assets.training.heads import Labels
 from cv_assets.training.inference import load_predictor, pooling
@@ -140,7 +141,9 @@ def confidently_wrong(trained: Trained, frames: TrainingSet, count: int) -> pl.D
 
 def leaked_frames(frames: TrainingSet, split_table: pl.DataFrame) -> pl.DataFrame:
     """Rows of the split that judge (test, golden, challenge) and whose frame or picture was seen in training."""
-    ids, paths = set(frames.frame_ids), set(frames.paths)
+    trained = pl.DataFrame({"path": list(frames.paths)}, schema={"path": pl.String})
     judges = pl.col("role").is_in(["test", "golden", "challenge"])
-    seen = pl.col("frame_id").is_in(ids) | pl.col("path").is_in(paths)
+    seen = pl.col("frame_id").is_in(list(frames.frame_ids)) | picture_of("path").is_in(
+        trained.select(picture_of("path")).to_series().implode()
+    )
     return split_table.filter(judges & seen).select("frame_id", "role", "group", "path")

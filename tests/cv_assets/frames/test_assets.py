@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 
 import dagster as dg
@@ -85,6 +86,21 @@ def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(d
     assert few.description == "2 of 3 rejected: low_focus 1, unreadable 1; at most 5% may be."
     assert checks(result)["captures_have_one_row"].passed
     assert {"accepted", "rejected", "focus", "reasons"} <= set(metadata(result, "prepared_frames"))
+
+
+def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):
+    import cv2
+
+    small, large = (
+        cv2.imencode(".png", cell(), [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes() for level in (9, 0)
+    )
+    assert small != large
+    key = deliver({name(1): small, name(2): large, name(3): make_frames.png(cell(7))})
+    take_in(key)
+    prepared = tables.head().table("prepared_frames", key)
+    assert prepared["frame_id"].n_unique() == 3
+    assert prepared["path"][0] == prepared["path"][1] != prepared["path"][2]
+    assert hashlib.sha256(tables.head().read(prepared["path"][0])).hexdigest() in prepared["path"][0]
 
 
 def test_a_delivery_in_which_every_frame_is_rejected_is_published(deliver, take_in, tables):

@@ -86,7 +86,7 @@ def test_a_judging_frame_or_its_picture_among_the_training_frames_is_found(
     assert leaked_frames(frames, split_table).is_empty()
     same_picture = split_table.with_columns(
         path=pl.when(pl.col("frame_id") == f"{50:064x}")
-        .then(pl.lit(split_table["path"][0]))
+        .then(pl.lit(split_table["path"][0].replace("prepared_frames/", "prepared_frames/another-")))
         .otherwise("path")
     )
     assert leaked_frames(frames, same_picture)["frame_id"].to_list() == [f"{50:064x}"]
