@@ -29,8 +29,8 @@ _MISSING: Final = 64
 def montage(images: Sequence[Picture | None], captions: Sequence[str], columns: int = 6) -> bytes:
     """The images as captioned square tiles, row by row, as a PNG of at most `MAX_BYTES`.
 
-    An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. Tiles shrink until
-    the PNG is small enough. Raises ValueError when there is no image or not one caption for each.
+    An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. A caption is one line,
+    whatever it holds. Tiles shrink until the PNG is small enough. Raises ValueError when there is no image or not one caption for each.
     """
     if not images or len(images) != len(captions):
         raise ValueError(f"a montage needs one caption per image, got {len(captions)} for {len(images)}")
@@ -76,7 +76,8 @@ def _sheet(
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = _GAP + place % columns * width, _GAP + place // columns * height
         sheet.paste(_tile(image, tile), (x, y))
-        draw.text((x, y + tile + 1), _fitting(caption, draw, font, tile), fill="black", font=font)
+        line = " ".join(caption.split())
+        draw.text((x, y + tile + 1), _fitting(line, draw, font, tile), fill="black", font=font)
     return sheet
 
 

@@ -26,6 +26,10 @@ def test_a_montage_of_noise_is_made_smaller_until_it_fits_into_metadata():
     assert len(montage(noise, [f"part {place}" for place in range(24)])) <= MAX_BYTES
 
 
+def test_a_caption_of_several_lines_is_drawn_as_one():
+    assert montage([None], ["new\nline.png: low_focus"]) == montage([None], ["new line.png: low_focus"])
+
+
 @pytest.mark.parametrize(("images", "captions"), [([], []), ([None], [])])
 def test_a_montage_needs_images_and_a_caption_for_each(images, captions):
     with pytest.raises(ValueError, match="one caption per image"):
