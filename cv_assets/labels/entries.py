@@ -151,8 +151,11 @@ def as_whole(value: object) -> int | None:
     number = as_number(value)
     if number is None or not number.is_integer():
         return None
-    # A float keeps 53 bits only: a long number is read as the integer it is.
-    exact = int(value) if isinstance(value, int | str) and "." not in str(value) else int(number)
+    try:
+        # A float keeps 53 bits only: a long number is read as the integer it is.
+        exact = int(value)  # type: ignore[call-overload]
+    except ValueError:  # `3.0`, `1e3`
+        exact = int(number)
     return exact if exact in INT64 else None
 
 

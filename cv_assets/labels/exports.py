@@ -133,6 +133,8 @@ def _parsed_parquet(file: str, content: bytes) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ExportError(file, f"no Parquet ({_first_line(error)})", "Parquet") from error
+    except pl.exceptions.PanicException as error:  # the library's own assertions; no Exception
+        raise ExportError(file, "no Parquet (it is damaged)", "Parquet") from error
 
 
 def _checked_columns(file: str, table: pl.DataFrame) -> pl.DataFrame:

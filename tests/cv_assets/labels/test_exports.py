@@ -188,6 +188,15 @@ def test_what_is_no_export_is_refused_with_file_place_and_expectation(file, cont
         read(content, file)
 
 
+def test_a_damaged_parquet_file_is_read_or_refused_whichever_byte_is_wrong():
+    stream = io.BytesIO()
+    pl.DataFrame({"tool": ["cvat"] * 3}).write_parquet(stream)
+    content = stream.getvalue()
+    for place in range(len(content)):
+        with pytest.raises(ExportError, match=r"no (Parquet|column|rows)|unknown column"):
+            read(content[:place] + b"\xff" + content[place + 1 :], "votes.parquet")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -236,3 +245,9 @@ def test_a_spreadsheet_s_byte_order_mark_and_decimal_numbers_are_read():
         f"\ufeff{HEADER},revision\ncvat,cells,a.png,ann,crack,{START.isoformat()},1,3.0\n", "votes.csv"
     )
     assert row.select("tool", "revision", "unread").row(0) == ("cvat", 3, None)
+
+
+@pytest.mark.parametrize("written", ["1000", "1000.0", "1e3", "1E3", " 1000 ", "0" * 5000 + "1000"])
+def test_a_whole_number_is_read_however_a_spreadsheet_writes_it(written):
+    row = read(f"{HEADER},revision\ncvat,cells,a.png,ann,crack,{START.isoformat()},1,{written}\n", "votes.csv")
+    assert row.select("revision", "unread").row(0) == (1000, None)
