@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
-from cv_assets.requests.base import new_request, same_request
+from cv_assets.requests.base import name_mistake, new_request, same_request
 from cv_assets.requests.schema import TrainingRequest
 from cv_assets.spec.assets import in_force
 from resources.deployments import Deployment
@@ -52,6 +52,8 @@ def training_request(
     """
     in_force(project_spec, deployment)
     snapshot, candidate = tables.snapshot(context), context.partition_key
+    if mistake := name_mistake(candidate, snapshot.partitions("training_request")):
+        raise dg.Failure(f"{mistake}: choose another name.", allow_retries=False)
     labels = snapshot.table("label_table", or_empty=LabelTable)
     asked = new_request(
         candidate=candidate,

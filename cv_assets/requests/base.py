@@ -1,11 +1,26 @@
 """What a training starts from: the state of the world that its candidate will be judged against."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 import polars as pl
 
 from cv_assets.labels.benchmark import version_of
 from cv_assets.requests.schema import TrainingRequest
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+def name_mistake(candidate: str, requested: Iterable[str]) -> str:
+    """Why `candidate` cannot be the name of a new candidate beside those `requested` before, or nothing."""
+    if not _NAME.fullmatch(candidate):
+        return f"a candidate's name is 1 to 100 of [A-Za-z0-9_-], got {candidate!r}"
+    # Its branch could lie in the same file as the other's.
+    alike = [one for one in requested if one != candidate and one.casefold() == candidate.casefold()]
+    return f"{candidate!r} differs from the candidate {alike[0]!r} only by case" if alike else ""
 
 
 def version_in_force(releases: pl.DataFrame) -> str | None:

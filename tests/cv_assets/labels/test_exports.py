@@ -249,5 +249,7 @@ def test_a_spreadsheet_s_byte_order_mark_and_decimal_numbers_are_read():
 
 @pytest.mark.parametrize("written", ["1000", "1000.0", "1e3", "1E3", " 1000 ", "0" * 5000 + "1000"])
 def test_a_whole_number_is_read_however_a_spreadsheet_writes_it(written):
-    row = read(f"{HEADER},revision\ncvat,cells,a.png,ann,crack,{START.isoformat()},1,{written}\n", "votes.csv")
+    row = read(
+        f"{HEADER},revision\ncvat,cells,a.png,ann,crack,{START.isoformat()},1,{written}\n", "votes.csv"
+    )
     assert row.select("revision", "unread").row(0) == (1000, None)

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 import polars as pl
+import pytest
 
 from cv_assets.labels.schema import BenchmarkFrames
-from cv_assets.requests.base import new_request, same_request, version_in_force
+from cv_assets.requests.base import name_mistake, new_request, same_request, version_in_force
 from cv_assets.requests.schema import TrainingRequest
 
 
@@ -54,3 +55,13 @@ def test_asking_again_at_another_time_is_the_same_request():
 
 def test_asking_for_another_reason_is_another_request():
     assert not same_request(ask(), ask(reason="schedule"))
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a b", "../c1", "c1\n", "é", "x" * 101])
+def test_a_candidates_name_can_be_part_of_a_branch_and_a_path(name):
+    assert name_mistake(name, []) == f"a candidate's name is 1 to 100 of [A-Za-z0-9_-], got {name!r}"
+
+
+def test_two_candidates_never_differ_only_by_case():
+    assert name_mistake("March", ["march"]) == "'March' differs from the candidate 'march' only by case"
+    assert not name_mistake("march", ["march", "april"])
