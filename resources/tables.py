@@ -444,6 +444,11 @@ def candidate_branch(data_branch: str, candidate: str) -> str:
     return f"candidate-{candidate}" if data_branch == "main" else f"{data_branch}-candidate-{candidate}"
 
 
+def tag_name(data_branch: str, name: str) -> str:
+    """A tag for all of the lake; on another data branch than `main` it carries that branch's name."""
+    return name if data_branch == "main" else f"{data_branch}-{name}"
+
+
 def request_commit(lake: Lake, data_branch: str, candidate: str) -> str | None:
     """The commit on the data branch that first published the candidate's request, from the lake's own log."""
     commits = [commit.id for commit in lake.log(data_branch, table_path(REQUESTS, candidate))]

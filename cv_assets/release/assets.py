@@ -13,7 +13,7 @@ from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
+from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview, table_path, tag_name
 
 HISTORY_ONLY_GROWS = Check("history_only_grows", "Are all earlier rows as they were?")
 RELEASED_MET_EVERY_CRITERION = Check(
@@ -73,30 +73,33 @@ def releases(
             )
     except NotAllowedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    added = rows.tail(rows.height - history.height)
     yield from RELEASES.audited(
         rows,
-        **_transaction(rows.tail(rows.height - history.height)),
+        **_transaction(added, deployment.branch),
         checks=[
             HISTORY_ONLY_GROWS.result(rows.head(history.height).equals(history)),
-            _criteria_are_met(rows, decision),
+            _criteria_are_met(added, decision),
         ],
-        metadata=_summary(rows, decision),
+        metadata=_summary(rows, added, decision, config.candidate),
     )
 
 
-def _transaction(added: pl.DataFrame) -> dict[str, Any]:
+def _transaction(added: pl.DataFrame, data_branch: str) -> dict[str, Any]:
     """What enters the data branch with the row `added`, if there is one, and which tags are set."""
     row = added.row(0, named=True) if added.height else {"outcome": "unchanged"}
     match row["outcome"]:
         case "released":
-            return {"merges": row["candidate_commit"], "tags": {row["version"]: ""}}
+            return {"merges": row["candidate_commit"], "tags": {tag_name(data_branch, row["version"]): ""}}
         case "refused":
-            return {"tags": {f"refused-{row['candidate']}": row["candidate_commit"]}}
+            name = tag_name(data_branch, f"refused-{row['candidate']}")
+            return {"tags": {name: row["candidate_commit"]}}
         case _:
             return {"tags": {}}
 
 
 def _candidate(tables: Tables, key: str) -> Snapshot:
+    """The candidate as of its decision: what was made after it, nobody has judged."""
     try:
         candidate = tables.candidate(key)
     except RefNotFoundError:
@@ -105,11 +108,14 @@ def _candidate(tables: Tables, key: str) -> Snapshot:
         raise dg.Failure(
             f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False
         )
-    return candidate
+    decided = next(tables.lake.log(candidate.commit, table_path("release_decision", key)))
+    return Snapshot(tables.lake, decided.id)
 
 
-def _criteria_are_met(rows: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetCheckResult:
-    newest = rows.row(-1, named=True)
+def _criteria_are_met(added: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetCheckResult:
+    if added.is_empty():
+        return RELEASED_MET_EVERY_CRITERION.result(True, "Not applicable: nothing new is concluded.")
+    newest = added.row(-1, named=True)
     if newest["outcome"] != "released" or decision.is_empty():
         return RELEASED_MET_EVERY_CRITERION.result(
             True, f"Not applicable: the newest row is {newest['outcome']}."
@@ -117,11 +123,15 @@ def _criteria_are_met(rows: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetChe
     return RELEASED_MET_EVERY_CRITERION.no_rows(decision.filter(~pl.col("passed")))
 
 
-def _summary(rows: pl.DataFrame, decision: pl.DataFrame) -> dict[str, object]:
-    newest, now = rows.row(-1, named=True), release_in_force(rows)
+def _summary(
+    rows: pl.DataFrame, added: pl.DataFrame, decision: pl.DataFrame, candidate: str
+) -> dict[str, object]:
+    before = rows.filter(pl.col("candidate") == candidate, pl.col("outcome") != "rolled_back")
+    newest, now = (before if added.is_empty() else added).row(-1, named=True), release_in_force(rows)
+    again = " before; a candidate is concluded once" if added.is_empty() else ""
     summary: dict[str, object] = {
         "rows": preview(rows.reverse()),  # newest first
-        "outcome": f"{newest['candidate']}: {newest['outcome']}",
+        "outcome": f"{newest['candidate']}: {newest['outcome']}{again}",
         "why": newest["why"],
         "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",
         "approver": newest["approver"],

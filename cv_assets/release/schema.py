@@ -16,7 +16,7 @@ class Releases(dy.Schema):
     concluded_at = dy.Datetime(time_zone="UTC", time_unit="us", metadata={"volatile": True})
     model = dy.String(description="The model in force with it.")
     candidate_commit = dy.String(
-        description="The candidate's last commit: checkpoint, evaluation and decision."
+        description="The candidate as of its decision: checkpoint, evaluation and decision."
     )
     lower = dy.Float64()
     upper = dy.Float64()

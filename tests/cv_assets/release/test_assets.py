@@ -1,5 +1,7 @@
 """A candidate from its request to its end, on a real embedded lake."""
 
+import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,7 +15,7 @@ from cv_assets.labels.schema import LabelTable
 from cv_assets.release.assets import releases
 from cv_assets.requests.assets import training_request
 from cv_assets.spec.assets import project_spec
-from resources.tables import candidate_branch, parquet, table_path
+from resources.tables import Tables, candidate_branch, parquet, table_path
 from sensors.release_passed_candidates import release_passed_candidates
 
 LABEL = {
@@ -42,6 +44,13 @@ class Plant:
         self.run(project_spec)
         publish_by_hand(self.lake, {table_path("label_table"): table(LABEL, LabelTable)})
 
+    def on(self, branch):
+        """The same plant, on another data branch of its lake."""
+        other, deployment = copy.copy(self), replace(self.deployment, branch=branch)
+        other.deployment, other.tables = deployment, Tables(deployment, self.lake)
+        other.resources = {"io_manager": other.tables, "tables": other.tables, "deployment": deployment}
+        return other
+
     def run(self, asset, partition=None, **config):
         name = asset.key.path[-1]
         return dg.materialize(
@@ -61,8 +70,9 @@ class Plant:
 
     def judge(self, candidate, *, passed):
         """Write the candidate's release decision onto its branch, as the evaluation does."""
-        branch = candidate_branch("main", candidate)
-        self.lake.create_branch(branch, self.lake.resolve("main"))
+        data_branch = self.deployment.branch
+        branch = candidate_branch(data_branch, candidate)
+        self.lake.create_branch(branch, self.lake.resolve(data_branch))
         row = {**CRITERION, "candidate": candidate, "passed": passed}
         path = table_path("release_decision", candidate)
         return self.lake.commit(branch, {path: table(row, ReleaseDecision)}, "decided", {})
@@ -122,6 +132,39 @@ def test_concluding_a_candidate_again_changes_nothing(plant):
     head = plant.lake.resolve("main")
     assert plant.end(candidate="c1").success
     assert plant.lake.resolve("main") == head
+
+
+def test_concluding_a_refused_candidate_again_after_another_was_released_says_what_became_of_it(plant):
+    for candidate, passed in [("c1", False), ("c2", True)]:
+        plant.request(candidate)
+        plant.judge(candidate, passed=passed)
+    assert plant.end(candidate="c1").success
+    assert plant.end(candidate="c2").success
+    again = plant.end(candidate="c1")
+    assert again.success
+    said = again.asset_materializations_for_node("releases")[0].metadata["outcome"].value
+    assert said == "c1: refused before; a candidate is concluded once"
+    assert plant.history() == [("refused", None, "c1"), ("released", "v1.0.0", "c2")]
+
+
+def test_what_a_candidate_made_after_its_decision_is_not_released(plant):
+    plant.request("c1")
+    decided = plant.judge("c1", passed=True)
+    path = table_path("cnn_checkpoint", "c1")
+    plant.lake.commit(candidate_branch("main", "c1"), {path: b"trained again"}, "trained again", {})
+    assert plant.end(candidate="c1").success
+    assert plant.tables.head().table("releases")["candidate_commit"].to_list() == [decided]
+    assert not plant.tables.head().has("cnn_checkpoint", "c1")
+
+
+def test_a_release_of_an_experiment_takes_no_version_tag_from_main(plant):
+    plant.lake.create_branch("experiment", plant.lake.resolve("main"))
+    experiment = plant.on("experiment")
+    for one in (experiment, plant):
+        assert one.request("c1").success
+        one.judge("c1", passed=True)
+        assert one.end(candidate="c1").success
+    assert sorted(plant.lake.tags()) == ["experiment-v1.0.0", "v1.0.0"]
 
 
 def test_someone_who_may_not_approve_is_told_who_may(plant):
