@@ -30,7 +30,8 @@ def montage(images: Sequence[Picture | None], captions: Sequence[str], columns: 
     """The images as captioned square tiles, row by row, as a PNG of at most `MAX_BYTES`.
 
     An image keeps its proportions; None (bytes that are no image) is drawn as a dark tile. A caption is one line,
-    whatever it holds. Tiles shrink until the PNG is small enough. Raises ValueError when there is no image or not one caption for each.
+    whatever it holds. Tiles shrink until the PNG is small enough. Raises ValueError when there is no image or not one
+    caption for each.
     """
     if not images or len(images) != len(captions):
         raise ValueError(f"a montage needs one caption per image, got {len(captions)} for {len(images)}")

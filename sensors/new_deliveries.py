@@ -43,7 +43,9 @@ def new_deliveries(
         look, runs = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
-    except (FileNotFoundError, Timeout) as error:
+    except Timeout:
+        return dg.SkipReason("Another tick is looking at the inbox.")
+    except FileNotFoundError as error:
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
         context.log.info(f"{manifest.key}: closed with {len(manifest.files)} files: {manifest.closed_by}")

@@ -80,15 +80,20 @@ def raw_frames(
     manifest = _claimed(box, context.partition_key)
     earlier = _captures_elsewhere(snapshot, manifest.key)
     with _scratch(deployment) as folder:
-        received = receive(
-            box,
-            manifest,
-            acquisition=acquisition,
-            elsewhere=set(earlier["capture_id"]),
-            published=snapshot.table("raw_frames", manifest.key, or_empty=RawFrames),
-            received_at=datetime.now(UTC),
-            folder=folder,
-        )
+        try:
+            received = receive(
+                box,
+                manifest,
+                acquisition=acquisition,
+                elsewhere=set(earlier["capture_id"]),
+                published=snapshot.table("raw_frames", manifest.key, or_empty=RawFrames),
+                received_at=datetime.now(UTC),
+                folder=folder,
+            )
+        except OSError as error:
+            raise dg.Failure(
+                f"{manifest.key} cannot be taken in now: {error}. Nothing is lost: mend it and re-execute the run."
+            ) from error
         yield from RAW_FRAMES.audited(
             received.rows,
             files={**received.files, receipt_path(manifest.key): _receipts_json(received)},

@@ -218,7 +218,8 @@ class Inbox:
     def _load(self) -> Memory | None:
         try:
             return _memory(_read_json(self.memory))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+            # Lost, cut short, or written by another version: it is rebuilt.
             return None
 
     def _save(self, memory: Memory) -> None:

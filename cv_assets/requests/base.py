@@ -10,7 +10,6 @@ import polars as pl
 from cv_assets.labels.benchmark import version_of
 from cv_assets.requests.schema import TrainingRequest
 
-
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 

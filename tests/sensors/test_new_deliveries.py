@@ -2,6 +2,7 @@ import dagster as dg
 import make_frames
 import pytest
 from by_hand import edit_spec
+from filelock import FileLock
 
 from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.spec.assets import project_spec
@@ -132,3 +133,11 @@ def test_folders_and_links_are_mentioned_and_left_alone(spec_in_force, tick, dep
     (deployment.data_dir / "inbox" / "old").mkdir(parents=True)
     (deployment.data_dir / "inbox" / "a.png").symlink_to(deployment.spec_file)
     assert tick(3).skip_message == "Not taken: 1 folder, 1 link."
+
+
+def test_two_ticks_never_look_at_once(spec_in_force, drop, tick, deployment):
+    drop(name(1, of=1))
+    tick()
+    with FileLock(deployment.data_dir / "deliveries" / "look.lock"):
+        assert tick().skip_message == "Another tick is looking at the inbox."
+    assert len(tick().run_requests) == 1

@@ -193,3 +193,11 @@ def test_the_statistics_of_accepted_frames_are_those_of_the_picture_that_was_pub
     published = decode(tables.head().read(row["path"]), max_pixels=10**6)
     assert row["prepared"] == pytest.approx(statistics(published))
     assert isinstance(tables.head().table("prepared_frames", key), pl.DataFrame)
+
+
+def test_a_delivery_that_cannot_be_read_says_so_in_words(deliver, take_in, deployment):
+    key = deliver({name(1, of=1): make_frames.png(cell())})
+    (deployment.data_dir / "inbox").rename(deployment.data_dir / "unmounted")
+    failed = take_in(key, raise_on_error=False)
+    said = failed.failure_data_for_node("raw_frames").user_failure_data.description
+    assert said.startswith(f"{key} cannot be taken in now: the inbox ")

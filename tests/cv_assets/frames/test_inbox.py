@@ -268,6 +268,17 @@ def test_kept_files_stay_and_are_not_taken_twice_even_when_the_memory_is_lost(ke
     assert len(keeping.tick(3).closed) == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 50, b"\xff\xfe", b"{}", b"[]", b"null", b'{"sights": []}'])
+def test_a_memory_that_cannot_be_read_is_rebuilt(keeping, content):
+    keeping.drop("a.png", b"one")
+    keeping.tick(2)
+    keeping.run_all()
+    keeping.tick()
+    keeping.box.memory.write_bytes(content)
+    assert keeping.tick(4).closed == ()
+    assert keeping.names() == ["a.png"]
+
+
 def test_an_unfinished_delivery_does_not_bring_back_what_a_later_one_took(keeping):
     keeping.drop("a.png", b"one")
     (first,) = keeping.tick(2).closed
