@@ -119,6 +119,8 @@ def _read_yaml(text: str, source: str) -> Any:
         raise SpecError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise SpecError(f"{source}: not valid YAML: nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise SpecError(f"{source}: not valid YAML: a value cannot be read: {error}") from None
 
 
 def _problem(error: MarkedYAMLError) -> str:

@@ -160,6 +160,7 @@ def test_a_setting_in_the_wrong_place_is_told_where_it_belongs():
         ("name: &a [*a]", "mine.yaml: expected plain settings: Circular reference detected"),
         ("\x00", "mine.yaml: not valid YAML: unacceptable character #x0000"),
         ("[" * 1500, "mine.yaml: not valid YAML: nested too deeply"),
+        ("seed: " + "9" * 5000, "mine.yaml: not valid YAML: a value cannot be read: Exceeds the limit"),
     ],
 )
 def test_what_is_no_spec_at_all_gets_one_clear_message(text, told):
