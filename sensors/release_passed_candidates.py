@@ -18,7 +18,9 @@ from resources.tables import Snapshot, Tables
     "spec says `approval: automatic`, else it waits for a named approver.",
 )
 def release_passed_candidates(
-    tables: dg.ResourceParam[Tables], deployment: dg.ResourceParam[Deployment]
+    context: dg.SensorEvaluationContext,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask of every open candidate what becomes of it."""
     head = tables.head()
@@ -34,16 +36,15 @@ def release_passed_candidates(
         decided = candidate and candidate.has("release_decision", key)
         decision = candidate.table("release_decision", key) if candidate and decided else None
         proposal = propose(key, decision, policy)
-        if candidate and proposal.conclude:
-            config = {"candidate": key, "approver": "policy", "why": ""}
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"{key}-{candidate.commit[:12]}",
-                    run_config={"ops": {"releases": {"config": config}}},
-                )
-            )
-        else:
+        if not candidate or not proposal.conclude:
             waiting.append(proposal.why)
+            continue
+        run_key = f"{key}-{candidate.commit[:12]}"
+        if earlier := context.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1):
+            waiting.append(_earlier(earlier[0], key))
+            continue
+        config = {"candidate": key, "approver": "policy", "why": ""}
+        requests.append(dg.RunRequest(run_key=run_key, run_config={"ops": {"releases": {"config": config}}}))
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SkipReason("; ".join(waiting) or "No candidate is open.")
@@ -54,3 +55,12 @@ def _candidate(tables: Tables, key: str) -> Snapshot | None:
         return tables.candidate(key)
     except RefNotFoundError:
         return None
+
+
+def _earlier(run: dg.DagsterRun, candidate: str) -> str:
+    if run.is_finished:
+        return (
+            f"Run {run.run_id} did not conclude {candidate} ({run.status.value.lower()}): read why there, mend it, "
+            "then re-execute the run"
+        )
+    return f"{candidate} is being concluded by run {run.run_id}"

@@ -15,6 +15,7 @@ from cv_assets.labels.schema import LabelTable
 from cv_assets.release.assets import releases
 from cv_assets.requests.assets import training_request
 from cv_assets.spec.assets import project_spec
+from jobs.release import release
 from resources.tables import Tables, candidate_branch, parquet, table_path
 from sensors.release_passed_candidates import release_passed_candidates
 
@@ -223,3 +224,18 @@ def test_the_sensor_concludes_a_failed_candidate_once(plant):
     assert asked.run_key == plant.tick().run_requests[0].run_key
     plant.end(candidate="c1", approver="policy")
     assert plant.tick().skip_message == "No candidate is open."
+
+
+def test_the_sensor_names_the_run_that_could_not_conclude_a_candidate(plant):
+    plant.request("c1")
+    plant.judge("c1", passed=False)
+    (asked,) = plant.tick().run_requests
+    job = dg.Definitions(
+        assets=[project_spec, releases], jobs=[release], resources=plant.resources
+    ).resolve_job_def("release")
+    run = plant.instance.create_run_for_job(
+        job, run_config=asked.run_config, tags={"dagster/run_key": asked.run_key}
+    )
+    assert plant.tick().skip_message == f"c1 is being concluded by run {run.run_id}"
+    plant.instance.report_run_failed(run)
+    assert f"Run {run.run_id} did not conclude c1 (failure): read why there" in plant.tick().skip_message
