@@ -71,21 +71,28 @@ def plan(
 ) -> Plan:
     """What to do about the files of a look.
 
-    `published` are the sha256 of all content in the lake; `attempts` the newest run of each export by key. An export
-    whose run failed is not tried again by itself: it would fail again, and a person has to look. No more than
-    `at_most` exports are in progress at once: all of them write the same label table.
+    `published` are the sha256 of all content in the lake; `attempts` the newest run of each export by key. Published
+    content is put away once its run ended well, for the labels follow after it. An export whose run failed is not
+    tried again by itself: it would fail again, and a person has to look. No more than `at_most` exports are in
+    progress at once: all of them write the same label table.
     """
     take: dict[str, ExportFile] = {}
     running = sum(attempt.state == "in progress" for attempt in attempts.values())
     put_away, waiting = [], []
     for file in files:
+        attempt = attempts.get(file.key)
         if not file.sha256:
             waiting.append(f"{file.name} may still be written, or cannot be read")
-        elif file.sha256 in published:
+        elif file.sha256 in published and attempt and attempt.state == "failed":
+            waiting.append(
+                f"{file.name} is in the lake, but does not count yet: run {attempt.run_id} failed after it was "
+                "published. Read why there, then re-execute it from failure"
+            )
+        elif file.sha256 in published and (attempt is None or attempt.state == "finished"):
             put_away.append(file)
         elif file.sha256 in take:
             waiting.append(f"{file.name} is the same as {take[file.sha256].name}")
-        elif attempt := attempts.get(file.key):
+        elif attempt:
             waiting.append(_after(file, attempt))
         elif running + len(take) >= at_most:
             waiting.append(f"{file.name} waits its turn")

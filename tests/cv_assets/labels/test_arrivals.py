@@ -94,6 +94,23 @@ def test_an_export_with_a_run_waits_and_says_for_which(state, why):
     assert (plans.take, plans.waiting) == ((), (why,))
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("in progress", "a.json is being taken by run r1"),
+        (
+            "failed",
+            "a.json is in the lake, but does not count yet: run r1 failed after it was published. Read why there, then "
+            "re-execute it from failure",
+        ),
+    ],
+)
+def test_a_published_export_stays_until_its_labels_are_published_too(state, why):
+    one = export("a.json")
+    plans = plan([one], published={one.sha256}, attempts={one.key: Attempt("r1", state)}, at_most=9)
+    assert (plans.put_away, plans.waiting) == ((), (why,))
+
+
 def test_no_more_exports_are_in_progress_than_may_be():
     files = [export(f"{n}.json", b"%d" % n) for n in range(4)]
     running = {files[0].key: Attempt("r1", "in progress")}
