@@ -116,7 +116,8 @@ def _judge_model(
     trained = _judged(cells, train_N, out_of_fold.scores)
     band = choose_band(trained.defect, trained.defective, spec.evaluation.band)
     head = fit_head(features[train_N], truth[train_N], 2, **settings).head
-    golden = overall(_judged(cells, golden_N, head.scores(features[golden_N])), band)
+    judged = _judged(cells, golden_N, head.scores(features[golden_N]))
+    golden = overall(judged, band, spec.evaluation.calibration_bins)
     values = {name: None if np.isnan(one.value) else one.value for name, one in golden.items()}
     return {
         "model": model.name,

@@ -234,7 +234,7 @@ def _pictures(
             str(name): judge_frames(part, spec)
             for (name,), part in scores.filter(pl.col("model") == model).group_by("set", maintain_order=True)
         }
-        picture = figure_png(scores_figure(sets, band))
+        picture = figure_png(scores_figure(sets, band, spec.evaluation.calibration_bins))
         pictures[f"scores of {model}"] = dg.MetadataValue.md(as_markdown(picture, f"{model}: {band.words}"))
     for set_ in rows["set"].unique(maintain_order=True):
         picture = figure_png(slices_figure(rows, set_))

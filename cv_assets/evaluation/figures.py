@@ -16,15 +16,15 @@ _BY_SLICE: Final = ("roc_auc", "escape_rate", "overkill", "fail_precision", "rev
 _SHADES: Final = {"sound": "tab:blue", "defective": "tab:red"}
 
 
-def scores_figure(sets: Mapping[str, Judged], band: OperatingBand) -> Figure:
-    """One model: a histogram of defect scores per set with the band, then all ROC curves and the reliability."""
+def scores_figure(sets: Mapping[str, Judged], band: OperatingBand, bins: int) -> Figure:
+    """One model: a histogram of defect scores per set with the band, all ROC curves, the reliability in `bins`."""
     figure = Figure(figsize=(min(3.2 * (len(sets) + 2), 12), 3.2), layout="constrained")
     axes = figure.subplots(1, len(sets) + 2)
     for axis, (name, judged) in zip(axes, sets.items(), strict=False):
         _draw_scores(axis, judged, band)
         axis.set_title(name)
     _draw_roc(axes[-2], sets)
-    _draw_reliability(axes[-1], sets)
+    _draw_reliability(axes[-1], sets, bins)
     return figure
 
 
@@ -68,9 +68,9 @@ def _draw_roc(axis: Axes, sets: Mapping[str, Judged]) -> None:
     axis.legend(fontsize="small", loc="lower right")
 
 
-def _draw_reliability(axis: Axes, sets: Mapping[str, Judged]) -> None:
+def _draw_reliability(axis: Axes, sets: Mapping[str, Judged], bins: int) -> None:
     for name, judged in sets.items():
-        bin_N = calibration_bins(judged.defect)
+        bin_N = calibration_bins(judged.defect, bins)
         means = [
             (judged.defect[bin_N == one].mean(), judged.defective[bin_N == one].mean())
             for one in np.unique(bin_N)

@@ -14,10 +14,6 @@ from scipy.stats import binom, norm, t
 
 Vector = NDArray[np.float64]
 
-ASSUMED_CORRELATION: Final = 0.1
-"""How alike frames of a group are taken to be where all groups agree perfectly, e.g. no group has an escape: their
-spread then says nothing. A design effect of 1 + 0.1 (frames per group - 1) follows (Kish, "Survey Sampling", 1965)."""
-
 _ZERO: Final = 1e-12
 """Below this a variance is rounding."""
 
@@ -51,8 +47,12 @@ class Statistic:
         return int((self.counts.sum(axis=0) > 0).sum())
 
 
-def score_interval(statistic: Statistic, confidence: float) -> Interval:
+def score_interval(statistic: Statistic, confidence: float, assumed_correlation: float) -> Interval:
     """Wilson's interval at the effective sample size; it holds the estimate and grows as groups get fewer.
+
+    `assumed_correlation`, in [0, 1], is how alike frames of a group are taken to be where all groups agree perfectly,
+    e.g. no group has an escape: their spread then says nothing. A design effect of 1 + correlation (frames per group
+    - 1) follows (Kish, "Survey Sampling", 1965).
 
     Source: Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data", Survey Methodology 24 (1998), with Wilson's interval as Dean and Pagano advise
@@ -63,14 +63,14 @@ def score_interval(statistic: Statistic, confidence: float) -> Interval:
     if np.isnan(statistic.value):
         return Interval(None, None, None)
     p, z = statistic.value, float(norm.ppf((1 + confidence) / 2))
-    n = _effective_size(statistic, confidence, z)
+    n = _effective_size(statistic, confidence, z, assumed_correlation)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     # Rounding may put an end a hair inside the estimate.
     return Interval(p, max(0.0, min(float(centre - half), p)), min(1.0, max(float(centre + half), p)))
 
 
-def _effective_size(statistic: Statistic, confidence: float, z: float) -> float:
+def _effective_size(statistic: Statistic, confidence: float, z: float, assumed_correlation: float) -> float:
     # Frames of a group cannot be more alike than equal: then each group counts once, by its size (Kish).
     counts_KG = statistic.counts.astype(np.float64)
     least = float((counts_KG.sum(axis=1) ** 2 / (counts_KG**2).sum(axis=1)).min())
@@ -82,7 +82,7 @@ def _effective_size(statistic: Statistic, confidence: float, z: float) -> float:
     if min(variance, spread) > _ZERO:
         size = min(size, spread / variance)
     else:
-        size /= 1 + max(0.0, size / (degrees + 1) - 1) * ASSUMED_CORRELATION
+        size /= 1 + max(0.0, size / (degrees + 1) - 1) * assumed_correlation
     # The variance itself is estimated from few groups: Student's quantile takes the place of the normal one.
     return max(least, size * (z / float(t.ppf((1 + confidence) / 2, degrees))) ** 2)
 

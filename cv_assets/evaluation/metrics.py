@@ -16,13 +16,13 @@ from scipy.stats import rankdata
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.intervals import Interval, Statistic, score_interval
+from cv_assets.spec.schema import Evaluation
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-BINS: Final = 10
-"""Calibration is looked at in this many bins of equally many frames, or in fewer where a bin would hold too few."""
 _FRAMES_PER_BIN: Final = 15
+"""Fewer frames than this in a bin say little of how often they are defective."""
 
 
 @dataclass(frozen=True)
@@ -89,27 +89,31 @@ class Judged:
 
 
 def measure(
-    judged: Judged, band: OperatingBand, slices: Mapping[str, Mask], confidence: float
+    judged: Judged, band: OperatingBand, slices: Mapping[str, Mask], settings: Evaluation
 ) -> list[Measurement]:
     """All metrics on all frames, on each class, and on each of the named `slices`.
 
     A class is measured as one against the rest (precision, recall, f1, roc_auc and calibration of its own score), and
     by what becomes of its frames (escape_rate, overkill, review_share).
     """
-    statistics = [("all", name, one) for name, one in overall(judged, band).items()]
+    bins = settings.calibration_bins
+    statistics = [("all", name, one) for name, one in overall(judged, band, bins).items()]
     for number, name in enumerate(judged.classes):
         statistics += [
-            (f"class={name}", metric, one) for metric, one in of_class(judged, number, band).items()
+            (f"class={name}", metric, one) for metric, one in of_class(judged, number, band, bins).items()
         ]
     for slice_, mask_N in slices.items():
-        statistics += [(slice_, name, one) for name, one in overall(judged.where(mask_N), band).items()]
-    return [
-        Measurement(slice_, metric, score_interval(one, confidence), one.samples, one.groups)
-        for slice_, metric, one in statistics
-    ]
+        statistics += [(slice_, name, one) for name, one in overall(judged.where(mask_N), band, bins).items()]
+    return [measurement(slice_, metric, one, settings) for slice_, metric, one in statistics]
 
 
-def overall(judged: Judged, band: OperatingBand) -> dict[str, Statistic]:
+def measurement(slice_: str, metric: str, statistic: Statistic, settings: Evaluation) -> Measurement:
+    """The statistic with its interval."""
+    interval = score_interval(statistic, settings.confidence, settings.assumed_correlation)
+    return Measurement(slice_, metric, interval, statistic.samples, statistic.groups)
+
+
+def overall(judged: Judged, band: OperatingBand, bins: int) -> dict[str, Statistic]:
     """Metrics of all frames. precision, recall and f1 are those of a call that is not the passing class."""
     called_defective_N = judged.called != judged.passing
     return {
@@ -118,18 +122,18 @@ def overall(judged: Judged, band: OperatingBand) -> dict[str, Statistic]:
         **_calls(called_defective_N, judged.defective, judged.group),
         **decisions(judged, band),
         "fail_precision": share(judged.defective, judged.defect >= band.upper, judged.group),
-        "calibration_error": calibration_error(judged.defect, judged.defective, judged.group),
+        "calibration_error": calibration_error(judged.defect, judged.defective, judged.group, bins),
     }
 
 
-def of_class(judged: Judged, number: int, band: OperatingBand) -> dict[str, Statistic]:
+def of_class(judged: Judged, number: int, band: OperatingBand, bins: int) -> dict[str, Statistic]:
     """Metrics of one class against the rest, and of what becomes of its frames."""
     is_it_N, score_N = judged.truth == number, np.clip(judged.scores[:, number], 0, 1)
     return {
         "roc_auc": roc_auc(score_N, is_it_N, judged.group),
         **_calls(judged.called == number, is_it_N, judged.group),
         **decisions(judged.where(is_it_N), band),
-        "calibration_error": calibration_error(score_N, is_it_N, judged.group),
+        "calibration_error": calibration_error(score_N, is_it_N, judged.group, bins),
     }
 
 
@@ -239,13 +243,15 @@ def balanced_accuracy(judged: Judged) -> Statistic:
     )
 
 
-def calibration_error(probability_N: Vector, truth_N: Mask, group_N: NDArray[np.intp]) -> Statistic:
+def calibration_error(
+    probability_N: Vector, truth_N: Mask, group_N: NDArray[np.intp], bins: int
+) -> Statistic:
     """Expected calibration error: mean distance of predicted and observed share over bins of equally many frames.
 
     Frames of equal probability share a bin. Even a perfectly calibrated model has a positive error on few frames.
     Source: Nixon et al., "Measuring Calibration in Deep Learning" (2019), the adaptive variant.
     """
-    bin_N = calibration_bins(probability_N)
+    bin_N = calibration_bins(probability_N, bins)
     groups, bins = int(group_N.max(initial=-1)) + 1, int(bin_N.max(initial=-1)) + 1
     surplus_GB, count_G = np.zeros((groups, bins)), _sums(np.ones(len(truth_N)), group_N)
     np.add.at(surplus_GB, (group_N, bin_N), probability_N - truth_N)
@@ -259,9 +265,9 @@ def calibration_error(probability_N: Vector, truth_N: Mask, group_N: NDArray[np.
     )
 
 
-def calibration_bins(probability_N: Vector) -> NDArray[np.intp]:
-    """The bin of each frame, from the lowest probabilities up."""
-    bins = max(1, min(BINS, len(probability_N) // _FRAMES_PER_BIN))
+def calibration_bins(probability_N: Vector, most: int) -> NDArray[np.intp]:
+    """The bin of each frame, from the lowest probabilities up: at most `most`, fewer where they would hold too few."""
+    bins = max(1, min(most, len(probability_N) // _FRAMES_PER_BIN))
     inner = np.quantile(probability_N, np.arange(1, bins) / bins) if len(probability_N) else np.zeros(0)
     return np.searchsorted(inner, probability_N, side="right").astype(np.intp)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cv_assets.evaluation.acceptance import LOWER_THRESHOLD, UPPER_THRESHOLD
 from cv_assets.evaluation.band import OperatingBand, choose_band, verdict
-from cv_assets.evaluation.intervals import Interval, quantile_interval, score_interval
-from cv_assets.evaluation.metrics import Judged, Measurement, mean, measure
+from cv_assets.evaluation.intervals import Interval, quantile_interval
+from cv_assets.evaluation.metrics import Judged, Measurement, mean, measure, measurement
 from cv_assets.evaluation.schema import EvaluationReport
 from cv_assets.spec.schema import Spec
 
@@ -95,7 +95,7 @@ def measure_set(scores: pl.DataFrame, band: OperatingBand, spec: Spec) -> list[M
         for name, values in spec.conditions.items()
         for value in values
     }
-    return measure(judge_frames(scores, spec), band, slices, spec.evaluation.confidence)
+    return measure(judge_frames(scores, spec), band, slices, spec.evaluation)
 
 
 def with_verdicts(
@@ -118,9 +118,7 @@ def _agreement(scores: pl.DataFrame, agreement: Mapping[str, float], spec: Spec)
     known = scores.filter(pl.col("frame_id").is_in(list(agreement)))
     judged = judge_frames(known, spec)
     said = np.array([agreement[frame_id] for frame_id in known["frame_id"]], dtype=np.float64)
-    one = mean(said, judged.group)
-    interval = score_interval(one, spec.evaluation.confidence)
-    return [Measurement("all", "label_agreement", interval, one.samples, one.groups)]
+    return [measurement("all", "label_agreement", mean(said, judged.group), spec.evaluation)]
 
 
 def _latency(latencies_ms: Sequence[float], spec: Spec) -> list[Measurement]:

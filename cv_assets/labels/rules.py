@@ -9,9 +9,6 @@ import polars as pl
 from cv_assets.labels.entries import BOX
 from cv_assets.spec.schema import Spec
 
-EDGE_TOLERANCE: Final = 0.5
-"""How far a box may reach over the frame's edge, in pixels: tools round."""
-
 BENCHMARK_SETS: Final = ("golden", "challenge")
 
 UNKNOWN: Final = "a frame of that name"
@@ -55,7 +52,11 @@ def row_rules(spec: Spec) -> tuple[RowRule, ...]:
             _each(pl.element().is_in(list(spec.class_names)), "class"),
         ),
         RowRule("box_has_area", "each box is wider and higher than 0", _have_area()),
-        RowRule("box_is_in_frame", "each box lies within its frame", _are_in_frame()),
+        RowRule(
+            "box_is_in_frame",
+            "each box lies within its frame",
+            _are_in_frame(spec.labels.box_tolerance_pixels),
+        ),
         RowRule(
             "benchmark_is_known",
             "it is for the golden or the challenge set",
@@ -158,11 +159,11 @@ def _have_area() -> pl.Expr:
     return pl.col("objects").list.eval(has_area.fill_null(True)).list.all()
 
 
-def _are_in_frame() -> pl.Expr:
+def _are_in_frame(tolerance: float) -> pl.Expr:
     x_min, y_min, x_max, y_max = (pl.col("objects").list.eval(pl.element().struct.field(n)) for n in BOX)
     starts = pl.min_horizontal(x_min.list.min(), y_min.list.min())
     return pl.all_horizontal(
-        (starts >= -EDGE_TOLERANCE).fill_null(True),
-        (x_max.list.max() <= pl.col("width") + EDGE_TOLERANCE).fill_null(True),
-        (y_max.list.max() <= pl.col("height") + EDGE_TOLERANCE).fill_null(True),
+        (starts >= -tolerance).fill_null(True),
+        (x_max.list.max() <= pl.col("width") + tolerance).fill_null(True),
+        (y_max.list.max() <= pl.col("height") + tolerance).fill_null(True),
     )

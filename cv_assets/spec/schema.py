@@ -240,6 +240,11 @@ class Labels(Section):
     clock_tolerance_minutes: float = Field(
         5.0, ge=0, le=1440, description="How far an annotator's clock may be ahead of the time of receipt."
     )
+    box_tolerance_pixels: float = Field(
+        0.5,
+        ge=0,
+        description="How far a box may reach over the frame's edge before a row is diverted: tools round.",
+    )
     consensus: Consensus = Consensus()
     min_kappa: float | None = Field(
         None, ge=-1, le=1, description="Below this Fleiss kappa the label table warns; None never warns."
@@ -311,11 +316,28 @@ class FineTuneRecipe(Section):
     epochs: Count = 20
     batch_size: Count = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 3e-4
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd; adamw has none of it.")
+    learning_rate: Positive = Field(3e-4, description="The highest learning rate of the schedule.")
+    warm_up: float = Field(
+        0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises; then it falls."
+    )
     weight_decay: float = Field(0.05, ge=0)
+    max_gradient_norm: Positive | None = Field(
+        1.0, description="Longer gradients are shortened to this; None leaves them as they are."
+    )
     patience: Count = Field(5, description="Epochs without a better validation loss before training stops.")
     augment: tuple[Literal["flip", "rotate", "brightness"], ...] = ("flip",)
+    brightness: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="How much brighter or darker `augment: [brightness]` makes a frame, at most.",
+    )
     sanity_frames: int = Field(8, ge=0, description="First overfit this many frames, or fail; 0 skips it.")
+    sanity_steps: Count = Field(200, description="In this many steps they must be overfitted.")
+    sanity_loss: Positive = Field(
+        0.1, description="Overfitted means a loss below this, in nats: 0.1 names the frames with about 90 %."
+    )
 
 
 class Model(Section):
@@ -334,6 +356,10 @@ class Training(Section):
 
     seed: int = Field(0, ge=0, lt=2**32)
     folds: int = Field(5, ge=2, description="Grouped folds of the out-of-fold scores.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where `kind: fine_tune` trains; auto takes the GPU if there is one. `kind: frozen` uses the CPU.",
+    )
     models: tuple[Model, ...] = Field(min_length=1)
 
     @field_validator("models")
@@ -421,6 +447,15 @@ class Evaluation(Section):
         "roc_auc", description="The model with the best out-of-fold value is the candidate's."
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+    assumed_correlation: Share = Field(
+        0.1,
+        description="How alike frames of one group are taken to be where all groups agree, which tells nothing: 0 not "
+        "at all, 1 equal. More widens such intervals.",
+    )
+    calibration_bins: Count = Field(
+        10,
+        description="calibration_error looks at this many bins; at fewer where a bin would hold too few frames.",
+    )
     latency_frames: Count = Field(
         80, description="Frames timed per model and set; from 72 on, the p95 has an interval at 0.95."
     )

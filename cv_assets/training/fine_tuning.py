@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,10 +27,6 @@ from cv_assets.training.heads import Head, Labels, OutOfFold
 
 Frames = NDArray[np.uint8]
 Say = Callable[[str], None]
-
-_SANITY_STEPS = 200
-_SANITY_LOSS = 0.1
-"""Nats: all frames are named with about 90 % probability."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +110,21 @@ class Trainer:
 
         Raises ValueError when the model cannot.
         """
-        count = self.recipe.sanity_frames
+        count, steps, enough = self.recipe.sanity_frames, self.recipe.sanity_steps, self.recipe.sanity_loss
         if count == 0:
             return "Skipped: the recipe says `sanity_frames: 0`."
         chosen = _a_few_of_each(self.labels, self.validation, count)
         with reproducible(self.seed, self.device):
             net = self._new_net().train()
             optimizer = self._optimizer(net)
-            for step in range(1, _SANITY_STEPS + 1):
+            for step in range(1, steps + 1):
                 loss = self._step(net, optimizer, self._batch(chosen), chosen, None)
                 _refuse_nan(loss, f"step {step} of the sanity check", self.recipe.learning_rate)
-                if loss < _SANITY_LOSS:
+                if loss < enough:
                     return f"{len(chosen)} frames were overfitted in {step} steps (loss {loss:.3f})."
         raise ValueError(
-            f"the model cannot overfit {len(chosen)} frames: after {_SANITY_STEPS} steps its loss is {loss:.3f}, "
-            f"not below {_SANITY_LOSS}. Look at recipe.learning_rate ({self.recipe.learning_rate:g}), at the labels, "
+            f"the model cannot overfit {len(chosen)} frames: after {steps} steps its loss is {loss:.3f}, "
+            f"not below {enough:g}. Look at recipe.learning_rate ({self.recipe.learning_rate:g}), at the labels, "
             "and whether these frames differ at all at the model's input_size"
         )
 
@@ -146,7 +143,11 @@ class Trainer:
         order = torch.Generator().manual_seed(self.seed)
         steps = self.recipe.epochs * len(_train_batches(train, self.recipe.batch_size, None))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.recipe.learning_rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
+            optimizer,
+            self.recipe.learning_rate,
+            total_steps=steps + 1,
+            pct_start=self.recipe.warm_up,
+            cycle_momentum=False,
         )
         curve: list[Epoch] = []
         best_loss, best_epoch, best_state = math.inf, 0, net.state_dict()
@@ -154,7 +155,7 @@ class Trainer:
             net.train()
             losses = []
             for part in _train_batches(train, self.recipe.batch_size, order):
-                frames = augment(self._batch(part), self.recipe.augment, order)
+                frames = augment(self._batch(part), self.recipe, order)
                 losses.append(self._step(net, optimizer, frames, part, weights_C))
                 schedule.step()
             curve.append(Epoch(epoch, float(np.mean(losses)), self._validation_loss(net, stop, weights_C)))
@@ -185,7 +186,8 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits.float(), self._targets(indices), weight=weights_C)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        if self.recipe.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), self.recipe.max_gradient_norm)
         optimizer.step()
         return float(loss.detach())
 
@@ -221,7 +223,7 @@ class Trainer:
             opt=self.recipe.optimizer,
             lr=self.recipe.learning_rate,
             weight_decay=self.recipe.weight_decay,
-            momentum=0.9,
+            momentum=self.recipe.momentum,
         )
         return optimizer
 
@@ -240,12 +242,12 @@ class Trainer:
         return torch.from_numpy(self.labels[indices]).to(self.device)
 
 
-def augment(frames_NSS3: torch.Tensor, names: Sequence[str], generator: torch.Generator) -> torch.Tensor:
-    """The frames, each flipped, turned by right angles and made up to a fifth brighter or darker, as `names` say.
+def augment(frames_NSS3: torch.Tensor, recipe: FineTuneRecipe, generator: torch.Generator) -> torch.Tensor:
+    """The frames, each flipped, turned by right angles and made brighter or darker, as the recipe says.
 
     Grey levels stay in 0 to 255.
     """
-    count = len(frames_NSS3)
+    count, names = len(frames_NSS3), recipe.augment
     if "flip" in names:
         for axis in (1, 2):
             chosen = torch.rand(count, generator=generator) < 0.5
@@ -255,15 +257,23 @@ def augment(frames_NSS3: torch.Tensor, names: Sequence[str], generator: torch.Ge
         for turn in (1, 2, 3):
             frames_NSS3[turns == turn] = torch.rot90(frames_NSS3[turns == turn], turn, (1, 2))
     if "brightness" in names:
-        factors = 0.8 + 0.4 * torch.rand(count, generator=generator)
+        factors = 1 - recipe.brightness + 2 * recipe.brightness * torch.rand(count, generator=generator)
         factors = factors.to(frames_NSS3.device).reshape(-1, 1, 1, 1)
         frames_NSS3 = (frames_NSS3 * factors).clamp(0, 255)
     return frames_NSS3
 
 
-def pick_device() -> torch.device:
-    """The GPU when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device that the spec asks for; `auto` is the GPU when there is one, else the CPU.
+
+    Raises ValueError when a GPU is asked for and PyTorch sees none.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ValueError(
+            "training.device is cuda, and PyTorch sees no GPU here: say auto or cpu, or give it one"
+        )
+    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 
 
 @contextmanager

@@ -118,8 +118,9 @@ def training_set(split_table: pl.DataFrame, classes: Sequence[str], fetch: Fetch
 def train(model: Model, settings: Training, frames: TrainingSet, *, cache_dir: Path, say: Say) -> Trained:
     """Train `model` by its recipe.
 
-    Raises ValueError when weights, frames or recipe do not fit each other, when there is one group only, and when a
-    fine-tuning cannot overfit a few frames or diverges; FileNotFoundError and ModuleNotFoundError as `load_backbone`.
+    Raises ValueError when weights, frames or recipe do not fit each other, when there is one group only, when the
+    device is not there, and when a fine-tuning cannot overfit a few frames or diverges; FileNotFoundError and
+    ModuleNotFoundError as `load_backbone`.
     """
     started = time.perf_counter()
     backbone = load_backbone(model, seed=settings.seed, cache_dir=cache_dir)
@@ -228,7 +229,7 @@ def _trainer(
         balance=model.balance == "loss",
         folds=settings.folds,
         seed=settings.seed,
-        device=pick_device(),
+        device=pick_device(settings.device),
         say=say,
     )
 

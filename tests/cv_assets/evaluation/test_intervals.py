@@ -28,7 +28,7 @@ def wilson(share: float, frames: float, confidence: float = 0.95) -> tuple[float
 
 
 def width(statistic, confidence=0.95) -> float:
-    interval = score_interval(statistic, confidence)
+    interval = score_interval(statistic, confidence, 0.1)
     return interval.high - interval.low
 
 
@@ -38,7 +38,7 @@ GROUPS = st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, 
 @FEWER
 @given(GROUPS, st.floats(0.5, 0.999))
 def test_the_interval_holds_the_estimate_and_stays_within_0_and_1(groups, confidence):
-    interval = score_interval(of_groups(*groups), confidence)
+    interval = score_interval(of_groups(*groups), confidence, 0.1)
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
     assert interval.value == pytest.approx(sum(hit for hit, _ in groups) / sum(n for _, n in groups))
 
@@ -68,25 +68,34 @@ def test_the_same_frames_in_fewer_groups_are_a_wider_interval(hits):
 
 def test_many_groups_of_one_frame_give_wilsons_interval():
     statistic = of_groups(*[(1, 1)] * 300, *[(0, 1)] * 700)
-    interval = score_interval(statistic, 0.95)
+    interval = score_interval(statistic, 0.95, 0.1)
     assert (interval.low, interval.high) == pytest.approx(wilson(0.3, 1000), abs=2e-4)
 
 
 def test_groups_that_are_all_or_nothing_count_once_each():
     # Ten groups of 50 equal frames say as much as ten frames, and never less.
     statistic = of_groups(*[(50, 50)] * 4, *[(0, 50)] * 6)
-    interval = score_interval(statistic, 0.95)
+    interval = score_interval(statistic, 0.95, 0.1)
     assert (interval.low, interval.high) == pytest.approx(wilson(0.4, 10))
 
 
 def test_one_group_is_one_observation():
-    interval = score_interval(of_groups((12, 60)), 0.95)
+    interval = score_interval(of_groups((12, 60)), 0.95, 0.1)
     assert (interval.low, interval.high) == pytest.approx(wilson(0.2, 1))
+
+
+def test_where_all_groups_agree_more_assumed_correlation_is_a_wider_interval():
+    agreeing, differing = of_groups(*[(0, 40)] * 6), of_groups((3, 40), (1, 40), (5, 40), (2, 40))
+    highs = [score_interval(agreeing, 0.95, correlation).high for correlation in (0, 0.1, 0.5, 1)]
+    assert highs == sorted(set(highs))
+    # Frames taken to be equal in each group: six observations.
+    assert highs[-1] == pytest.approx(wilson(0, 6)[1])
+    assert score_interval(differing, 0.95, 0) == score_interval(differing, 0.95, 1)
 
 
 def test_a_share_of_nothing_is_not_defined():
     nothing = np.zeros(4, dtype=bool)
-    interval = score_interval(share(~nothing, nothing, np.array([0, 0, 1, 1])), 0.95)
+    interval = score_interval(share(~nothing, nothing, np.array([0, 0, 1, 1])), 0.95, 0.1)
     assert (interval.value, interval.low, interval.high) == (None, None, None)
 
 
@@ -108,7 +117,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(groups, correla
         )
         rates = prior.rvs(groups, random_state=random) if prior else np.full(groups, truth)
         frames = random.integers(20, 70, groups)
-        interval = score_interval(of_groups(*zip(random.binomial(frames, rates), frames, strict=True)), 0.9)
+        interval = score_interval(
+            of_groups(*zip(random.binomial(frames, rates), frames, strict=True)), 0.9, 0.1
+        )
         covered += interval.low <= truth <= interval.high
     # 0.9 is promised; 400 trials measure it to within 0.03. More than that is a wide interval of few groups.
     assert covered / trials >= 0.87

@@ -11,14 +11,19 @@ from cv_assets.evaluation.intervals import score_interval
 from cv_assets.evaluation.metrics import (
     Judged,
     balanced_accuracy,
+    calibration_bins,
     calibration_error,
     measure,
     of_class,
     overall,
     roc_auc,
 )
+from cv_assets.spec.schema import Band, Criterion, Evaluation
 
 BAND = OperatingBand(0.3, 0.7)
+SETTINGS = Evaluation(
+    band=Band(max_escape=0.1, max_overkill=0.1), acceptance=(Criterion(metric="roc_auc", at_least=0.5),)
+)
 
 
 def judged(defect_scores, truth, groups=None) -> Judged:
@@ -57,7 +62,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("metric", BY_HAND)
 def test_metrics_are_what_one_counts_by_hand(metric):
-    one, (value, samples, groups) = overall(HAND, BAND)[metric], BY_HAND[metric]
+    one, (value, samples, groups) = overall(HAND, BAND, 10)[metric], BY_HAND[metric]
     assert (one.value, one.samples, one.groups) == (pytest.approx(value), samples, groups)
 
 
@@ -66,7 +71,7 @@ def test_a_class_is_measured_against_the_rest_and_by_what_becomes_of_its_frames(
         [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6], [0.75, 0.05, 0.2], [0.05, 0.2, 0.75]]
     )
     three = Judged(scores, np.array([0, 1, 1, 2, 2]), np.array(list("abcde")), ("sound", "crack", "dark"), 0)
-    crack, dark = (of_class(three, number, BAND) for number in (1, 2))
+    crack, dark = (of_class(three, number, BAND, 10) for number in (1, 2))
     assert (crack["precision"].value, crack["recall"].value, crack["f1"].value) == (
         1,
         0.5,
@@ -97,7 +102,7 @@ def of(frames) -> Judged:
 @given(FRAMES)
 def test_metrics_are_those_of_scikit_learn(frames):
     one = of(frames)
-    mine, defective, called = overall(one, BAND), one.defective, one.called == 1
+    mine, defective, called = overall(one, BAND, 10), one.defective, one.called == 1
     if 0 < defective.sum() < len(defective):
         assert mine["roc_auc"].value == pytest.approx(sklearn.roc_auc_score(defective, one.defect))
         assert mine["balanced_accuracy"].value == pytest.approx(
@@ -115,9 +120,9 @@ def test_metrics_are_those_of_scikit_learn(frames):
 @given(FRAMES)
 def test_leaving_out_a_group_is_the_metric_of_the_other_groups(frames):
     one = of(frames)
-    everything = overall(one, BAND)
+    everything = overall(one, BAND, 10)
     for number, name in enumerate(np.unique(one.groups)):
-        rest = overall(one.where(one.groups != name), BAND)
+        rest = overall(one.where(one.groups != name), BAND, 10)
         for metric in everything.keys() - {"calibration_error", "balanced_accuracy"}:
             expected = pytest.approx(rest[metric].value, nan_ok=True)
             assert everything[metric].without[number] == expected, (metric, name)
@@ -127,7 +132,7 @@ def test_leaving_out_a_group_is_the_metric_of_the_other_groups(frames):
 @given(FRAMES)
 def test_no_frames_break_a_metric_and_every_interval_holds_its_estimate(frames):
     slices = {"none": np.zeros(len(frames), dtype=bool), "first": np.arange(len(frames)) == 0}
-    for one in measure(of(frames), BAND, slices, 0.95):
+    for one in measure(of(frames), BAND, slices, SETTINGS):
         value, low, high = one.interval.value, one.interval.low, one.interval.high
         assert (value is None) == (low is None) == (high is None)
         assert value is None or 0 <= low <= value <= high <= 1, one
@@ -140,7 +145,9 @@ def test_no_frames_break_a_metric_and_every_interval_holds_its_estimate(frames):
 def test_the_order_of_frames_does_not_matter(frames, random):
     mixed = frames.copy()
     random.shuffle(mixed)
-    for one, other in zip(measure(of(frames), BAND, {}, 0.9), measure(of(mixed), BAND, {}, 0.9), strict=True):
+    for one, other in zip(
+        measure(of(frames), BAND, {}, SETTINGS), measure(of(mixed), BAND, {}, SETTINGS), strict=True
+    ):
         assert one.interval.value == pytest.approx(other.interval.value)
         assert one.interval.low == pytest.approx(other.interval.low, abs=1e-6)
 
@@ -150,7 +157,7 @@ def test_the_order_of_frames_does_not_matter(frames, random):
 def test_every_frame_passes_fails_or_is_reviewed(frames):
     one = of(frames)
     shares = {
-        name: 0.0 if np.isnan(value.value) else value.value for name, value in overall(one, BAND).items()
+        name: 0.0 if np.isnan(value.value) else value.value for name, value in overall(one, BAND, 10).items()
     }
     defective, failed = one.defective.sum(), (one.defect >= BAND.upper).sum()
     passed_sound = (~one.defective & (one.defect < BAND.lower)).sum()
@@ -161,7 +168,7 @@ def test_every_frame_passes_fails_or_is_reviewed(frames):
 def test_one_class_alone_has_no_area_and_no_balanced_accuracy():
     alone = judged([0.1, 0.9], [0, 0])
     for one in (roc_auc(alone.defect, alone.defective, alone.group), balanced_accuracy(alone)):
-        assert score_interval(one, 0.95).value is None
+        assert score_interval(one, 0.95, 0.1).value is None
 
 
 def test_a_calibrated_model_has_a_small_error_and_an_overconfident_one_a_large():
@@ -169,15 +176,22 @@ def test_a_calibrated_model_has_a_small_error_and_an_overconfident_one_a_large()
     truth = random.uniform(size=20_000)
     defective = random.uniform(size=20_000) < truth
     group = np.arange(20_000) % 50
-    assert calibration_error(truth, defective, group).value < 0.015
+    assert calibration_error(truth, defective, group, 10).value < 0.015
     overconfident = np.round(truth)
     # |score - rate| is 1/4 on average when a rate in [0, 1] is rounded to 0 or 1.
-    assert calibration_error(overconfident, defective, group).value == pytest.approx(0.25, abs=0.01)
+    assert calibration_error(overconfident, defective, group, 10).value == pytest.approx(0.25, abs=0.01)
 
 
 def test_frames_of_equal_probability_share_a_bin():
     probability, truth = np.full(100, 0.5), np.arange(100) % 2 == 0
-    assert calibration_error(probability, truth, np.arange(100)).value == 0
+    assert calibration_error(probability, truth, np.arange(100), 10).value == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "most", "bins"), [(600, 10, 10), (600, 4, 4), (600, 1, 1), (60, 10, 4), (9, 10, 1)]
+)
+def test_there_are_as_many_bins_as_asked_for_where_each_holds_enough_frames(frames, most, bins):
+    assert set(calibration_bins(np.linspace(0, 1, frames), most)) == set(range(bins))
 
 
 def test_the_interval_of_the_area_covers_the_truth_about_as_often_as_it_says():
@@ -187,7 +201,7 @@ def test_the_interval_of_the_area_covers_the_truth_about_as_often_as_it_says():
     for _ in range(trials):
         defective = random.uniform(size=320) < 0.3
         score = random.normal(size=320) + 1.5 * defective + random.normal(0, 0.7, 8)[group]
-        interval = score_interval(roc_auc(score, defective, group), 0.9)
+        interval = score_interval(roc_auc(score, defective, group), 0.9, 0.1)
         covered += interval.low <= area <= interval.high
     assert covered / trials >= 0.87
 

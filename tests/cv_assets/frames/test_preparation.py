@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cv_assets.frames.preparation import decode, eight_bit_rgb, preparation_digest, prepare, statistics
 from cv_assets.frames.schema import REASONS, STATISTICS
-from cv_assets.spec.schema import Bounds, Preparation
+from cv_assets.spec.schema import Bounds, Preparation, Spec
 
 CELL = make_frames.cell()
 
@@ -178,6 +178,21 @@ def test_the_digest_of_the_pass_changes_with_each_parameter():
     ]
     assert len({preparation_digest(one) for one in passes}) == len(passes)
     assert preparation_digest(Preparation()) == preparation_digest(Preparation())
+
+
+def test_settings_that_reach_no_pixel_keep_the_digest_of_the_pass(spec):
+    sections = spec.model_dump(mode="json")
+    for section, setting, value in [
+        ("labels", "clock_tolerance_minutes", 60.0),
+        ("labels", "box_tolerance_pixels", 3.0),
+        ("training", "device", "cpu"),
+        ("evaluation", "calibration_bins", 5),
+        ("evaluation", "latency_frames", 100),
+        ("evaluation", "assumed_correlation", 0.5),
+    ]:
+        other = Spec.model_validate(sections | {section: sections[section] | {setting: value}})
+        assert other != spec, setting
+        assert preparation_digest(other.preparation) == preparation_digest(spec.preparation), setting
 
 
 def test_people_see_red_as_red_and_16_bits_as_8():

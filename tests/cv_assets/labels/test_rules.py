@@ -67,6 +67,16 @@ def test_the_first_broken_rule_is_named():
     assert broken_rules(statement("a.png", None, "scratch")) == ["annotator_is_named"]
 
 
+def test_the_spec_says_how_far_clocks_and_boxes_may_be_off():
+    late = statement("a.png", "ann", "sound") | {"annotated_at": RECEIVED + timedelta(minutes=6)}
+    wide = statement("b.png", "ann", "defective", boxes=[(-2, 0, 302, 300)])
+    assert broken_rules(late, wide) == ["time_has_passed", "box_is_in_frame"]
+    tolerances = {"clock_tolerance_minutes": 7.0, "box_tolerance_pixels": 2.0}
+    lenient = SPEC.model_copy(update={"labels": SPEC.labels.model_copy(update=tolerances)})
+    rows = annotations(late, wide)
+    assert check_annotations(rows, FRAMES, lenient)["broken_rule"].to_list() == [None, None]
+
+
 def test_older_guidelines_count_when_the_spec_says_so():
     older = SPEC.model_copy(update={"labels": SPEC.labels.model_copy(update={"guidelines": ("0",)})})
     rows = annotations(statement("a.png", "ann", "sound", guideline="0"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cv_assets.spec.schema import Model
+from cv_assets.spec.schema import FineTuneRecipe, Model
 from cv_assets.training.backbones import load_backbone
 from cv_assets.training.features import to_input
 from cv_assets.training.fine_tuning import Trainer, augment, pick_device
@@ -49,6 +49,10 @@ def make_trainer(make_model: Callable[..., Model], frames: TrainingSet, cache_di
 
 
 EVERY = np.arange(48)
+
+
+def recipe(*names: str, **settings: Any) -> FineTuneRecipe:
+    return FineTuneRecipe(kind="fine_tune", augment=names, **settings)
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_vit"])
@@ -94,6 +98,30 @@ def test_equal_frames_with_different_labels_fail_the_sanity_check_in_words(make_
     same = replace(trainer, frames=np.repeat(trainer.frames[:1], 48, axis=0))
     with pytest.raises(ValueError, match=r"cannot overfit 8 frames: .* recipe.learning_rate \(0.003\)"):
         same.check_sanity()
+
+
+def test_the_spec_says_how_far_and_how_long_frames_are_overfitted(make_trainer: MakeTrainer):
+    with pytest.raises(ValueError, match=r"after 2 steps its loss is .* not below 1e-09\. Look"):
+        make_trainer(sanity_steps=2, sanity_loss=1e-9).check_sanity()
+    assert "in 1 steps" in make_trainer(sanity_loss=100.0).check_sanity()
+
+
+@pytest.mark.parametrize(
+    "change", [{"momentum": 0.1}, {"warm_up": 0.9}, {"max_gradient_norm": 1e-3}, {"max_gradient_norm": None}]
+)
+def test_momentum_warm_up_and_clipping_reach_the_training(change: dict[str, Any], make_trainer: MakeTrainer):
+    usual, other = ({"epochs": 1, "optimizer": "sgd"} | more for more in ({}, change))
+    assert make_trainer(**usual).fit(EVERY).curve != make_trainer(**other).fit(EVERY).curve
+
+
+def test_the_device_is_the_one_that_the_spec_names():
+    assert pick_device("cpu") == CPU
+    if torch.cuda.is_available():
+        assert pick_device("auto").type == pick_device("cuda").type == "cuda"
+    else:
+        assert pick_device("auto") == CPU
+        with pytest.raises(ValueError, match=r"training\.device is cuda, and PyTorch sees no GPU here"):
+            pick_device("cuda")
 
 
 def test_the_sanity_check_can_be_switched_off(make_trainer: MakeTrainer):
@@ -142,30 +170,37 @@ def test_a_last_batch_of_one_frame_is_left_out(make_trainer: MakeTrainer):
 
 def test_augmented_frames_hold_the_same_pixels():
     frames = torch.arange(2 * 4 * 4 * 3, dtype=torch.float32).reshape(2, 4, 4, 3)
-    turned = augment(frames.clone(), ["flip", "rotate"], torch.Generator().manual_seed(1))
+    turned = augment(frames.clone(), recipe("flip", "rotate"), torch.Generator().manual_seed(1))
     assert not torch.equal(turned, frames)
     assert torch.equal(turned.flatten(1).sort().values, frames.flatten(1).sort().values)
 
 
 def test_brightness_changes_by_at_most_a_fifth_and_stays_a_grey_level():
     frames = torch.tensor([100.0, 250.0]).reshape(2, 1, 1, 1).repeat(50, 4, 4, 3)
-    lit = augment(frames.clone(), ["brightness"], torch.Generator().manual_seed(1))
+    lit = augment(frames.clone(), recipe("brightness"), torch.Generator().manual_seed(1))
     ratios = lit[::2, 0, 0, 0] / 100
     assert 0.8 <= ratios.min() < 0.85
     assert 1.15 < ratios.max() <= 1.2
     assert lit.max() == 255
 
 
+def test_the_spec_says_how_much_brighter():
+    frames = torch.full((100, 1, 1, 3), 100.0)
+    lit = augment(frames, recipe("brightness", brightness=0.05), torch.Generator().manual_seed(1))
+    assert 95 <= lit.min() < 95.5
+    assert 104.5 < lit.max() <= 105
+
+
 def test_no_augmentation_changes_nothing():
     frames = torch.rand(3, 4, 4, 3)
-    assert torch.equal(augment(frames.clone(), [], torch.Generator()), frames)
+    assert torch.equal(augment(frames.clone(), recipe(), torch.Generator()), frames)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_learns_the_crack_and_hands_back_a_model_for_the_cpu(make_trainer: MakeTrainer):
     trainer = make_trainer(
-        epochs=12, patience=12, batch_size=8, learning_rate=1e-2, augment=[], device=pick_device()
+        epochs=12, patience=12, batch_size=8, learning_rate=1e-2, augment=[], device=pick_device("cuda")
     )
     assert trainer.device.type == "cuda"
     fitted = trainer.fit(EVERY)
