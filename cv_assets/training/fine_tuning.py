@@ -142,13 +142,7 @@ class Trainer:
         weights_C = self._class_weights(train)
         order = torch.Generator().manual_seed(self.seed)
         steps = self.recipe.epochs * len(_train_batches(train, self.recipe.batch_size, None))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.recipe.learning_rate,
-            total_steps=steps + 1,
-            pct_start=self.recipe.warm_up,
-            cycle_momentum=False,
-        )
+        schedule = _schedule(optimizer, self.recipe, steps)
         curve: list[Epoch] = []
         best_loss, best_epoch, best_state = math.inf, 0, net.state_dict()
         for epoch in range(1, self.recipe.epochs + 1):
@@ -289,6 +283,18 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, recipe: FineTuneRecipe, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """The learning rate rises and falls once over `steps`."""
+    total = steps + 1
+    # A rise of exactly one step has no length: PyTorch would divide by zero.
+    total += recipe.warm_up * total == 1
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=total, pct_start=recipe.warm_up, cycle_momentum=False
+    )
 
 
 def _train_batches(indices: Indices, size: int, order: torch.Generator | None) -> list[Indices]:

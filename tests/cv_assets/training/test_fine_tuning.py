@@ -114,6 +114,13 @@ def test_momentum_warm_up_and_clipping_reach_the_training(change: dict[str, Any]
     assert make_trainer(**usual).fit(EVERY).curve != make_trainer(**other).fit(EVERY).curve
 
 
+@pytest.mark.parametrize(("epochs", "warm_up"), [(9, 0.1), (1, 0.5), (3, 0.25), (1, 0.0), (2, 0.99)])
+def test_a_training_of_few_steps_has_a_schedule_too(epochs: int, warm_up: float, make_trainer: MakeTrainer):
+    # Eight frames in one batch: one step per epoch.
+    fitted = make_trainer(epochs=epochs, patience=9, warm_up=warm_up).fit(np.arange(8))
+    assert len(fitted.curve) == epochs
+
+
 def test_the_device_is_the_one_that_the_spec_names():
     assert pick_device("cpu") == CPU
     if torch.cuda.is_available():
