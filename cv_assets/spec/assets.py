@@ -10,7 +10,9 @@ from cv_assets.spec.schema import Acquisition, ProjectSpec, Spec
 from resources.deployments import Deployment
 from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
 
-ARCHITECTURES_ARE_KNOWN = Check("architectures_are_known", "Can timm build every model of the spec?")
+ARCHITECTURES_ARE_KNOWN = Check(
+    "architectures_are_known", "Can timm build every model of the spec, with its input size and its blocks?"
+)
 EXAMPLES_SHOW_THE_PATTERN = Check(
     "examples_show_the_pattern", "Do example file names show what the pattern reads?", blocking=False
 )

@@ -5,6 +5,7 @@ A rule between two settings is checked at the later one, where the earlier one s
 so one reading of a file finds the mistakes of all sections at once.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
@@ -47,6 +48,15 @@ Step = Literal[
 
 CAPTURE_FIELDS = ("station", "camera", "part", "group", "time", "count")
 """Groups of a file-name pattern with a meaning of their own; any other becomes an attribute of the capture."""
+
+OWN_FOLDERS: Final = ("cache", "deliveries", "lake", "taken")
+"""Folders of the data folder that belong to the product: nobody else writes there."""
+
+WEIGHT_PACKAGES: Final = {
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "vit_s_focus": "vit_small_patch14_dinov2",
+}
+"""Installable packages of pretrained weights, and the one architecture that each of them fits."""
 
 SPLIT_COLUMNS: Final = ("station", "camera", "part", "group")
 """Capture fields by which frames can be kept together; attributes can too."""
@@ -134,6 +144,15 @@ class Acquisition(Section):
     def attributes(self) -> frozenset[str]:
         """The named groups of `file_name` that are attributes of a capture."""
         return frozenset(re.compile(self.file_name).groupindex) - set(CAPTURE_FIELDS)
+
+    @field_validator("inbox")
+    @classmethod
+    def _is_no_folder_of_the_product(cls, inbox: str) -> str:
+        if posixpath.basename(posixpath.normpath(inbox)).casefold() == "taken":
+            raise ValueError(
+                "expected another name: `taken` beside the inbox holds the files that were taken in"
+            )
+        return _outside_own_folders(inbox)
 
     @field_validator("file_name")
     @classmethod
@@ -250,6 +269,11 @@ class Labels(Section):
         None, ge=-1, le=1, description="Below this Fleiss kappa the label table warns; None never warns."
     )
 
+    @field_validator("exports")
+    @classmethod
+    def _is_no_folder_of_the_product(cls, exports: str) -> str:
+        return _outside_own_folders(exports)
+
 
 class Shares(Section):
     """How groups are dealt to roles."""
@@ -349,6 +373,20 @@ class Model(Section):
     input_size: int = Field(224, ge=16, le=4096, description="Side of the square that the backbone sees.")
     balance: Literal["loss", "none"] = Field("loss", description="Weigh classes by their inverse frequency.")
     recipe: Annotated[FrozenRecipe | FineTuneRecipe, Field(discriminator="kind")]
+
+    @field_validator("weights")
+    @classmethod
+    def _fit_the_architecture(cls, weights: Weights, info: ValidationInfo) -> Weights:
+        if weights.source == "package":
+            name, given = weights.name or "", info.data.get("architecture")
+            fits = WEIGHT_PACKAGES.get(name)
+            if fits is None:
+                known = ", ".join(WEIGHT_PACKAGES)
+                _refuse([(("name",), name, f"expected a weight package: {known}; or another `source`")])
+            elif given not in (None, fits):
+                expected = f"expected weights of {given}: this package holds those of {fits}"
+                _refuse([(("name",), name, expected)])
+        return weights
 
 
 class Training(Section):
@@ -463,6 +501,21 @@ class Evaluation(Section):
         min_length=1, description="A candidate that misses any of them is refused."
     )
 
+    @field_validator("acceptance")
+    @classmethod
+    def _judges_each_thing_once(cls, acceptance: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        judged = [(one.metric, one.set, one.slice, one.judge) for one in acceptance]
+        _refuse(
+            (
+                (number,),
+                acceptance[number].metric,
+                f"expected each figure to be judged once: [{judged.index(one)}] judges this one already",
+            )
+            for number, one in enumerate(judged)
+            if one in judged[:number]
+        )
+        return acceptance
+
     @field_validator("select_by")
     @classmethod
     def _tells_models_apart(cls, select_by: Metric) -> Metric:
@@ -539,8 +592,18 @@ class Spec(Section):
     @field_validator("labels")
     @classmethod
     def _have_their_own_folder(cls, labels: Labels, info: ValidationInfo) -> Labels:
-        if "acquisition" in info.data and labels.exports == info.data["acquisition"].inbox:
-            _refuse([(("exports",), labels.exports, "expected another folder than `acquisition.inbox`")])
+        if "acquisition" in info.data:
+            inbox = info.data["acquisition"].inbox
+            if _overlap(labels.exports, inbox):
+                expected = "expected another folder than `acquisition.inbox`, neither above nor below it"
+                _refuse([(("exports",), labels.exports, expected)])
+            if _overlap(
+                labels.exports, posixpath.join(posixpath.dirname(posixpath.normpath(inbox)), "taken")
+            ):
+                expected = (
+                    "expected another folder: `taken` beside the inbox holds the frames that were taken in"
+                )
+                _refuse([(("exports",), labels.exports, expected)])
         return labels
 
     @field_validator("splits")
@@ -563,6 +626,11 @@ class Spec(Section):
             where = ("acceptance", number)
             if wrong := _unknown_slice(criterion.slice, info.data):
                 problems.append(((*where, "slice"), criterion.slice, wrong))
+            else:
+                problems += [
+                    ((*where, key), getattr(criterion, key), why)
+                    for key, why in _never_reported(criterion, info.data.get("classes", ()))
+                ]
             if criterion.set == "test" and "splits" in info.data and info.data["splits"].shares.test == 0:
                 problems.append(((*where, "set"), "test", "needs `splits.shares.test` above 0: it is 0"))
         _refuse(problems)
@@ -588,6 +656,50 @@ def _repeated(names: list[str]) -> Iterable[Problem]:
     for number, name in enumerate(names):
         if name in names[:number]:
             yield (number, "name"), name, f"expected another name: [{names.index(name)}] has it already"
+
+
+def _outside_own_folders(folder: str) -> str:
+    """The folder itself. Raises ValueError when it is, holds or lies in one that belongs to the product."""
+    if clashes := [own for own in OWN_FOLDERS if _overlap(folder, own)]:
+        raise ValueError(
+            f"expected a folder of its own, that neither holds nor lies in {', '.join(clashes)}: "
+            f"in the data folder {', '.join(OWN_FOLDERS)} belong to the product"
+        )
+    return folder
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two folders, relative to the data folder, are the same or one lies in the other."""
+    # Some file systems take `Lake` for `lake`.
+    first, second = (posixpath.normpath(folder).casefold().split("/") for folder in (one, other))
+    if "." in (*first, *second) or {*first} <= {"..", ""}:
+        return True
+    shared = min(len(first), len(second))
+    return first[:shared] == second[:shared]
+
+
+def _never_reported(criterion: Criterion, classes: tuple[Class, ...]) -> Iterable[tuple[str, str]]:
+    """Keys of a criterion that no row of the evaluation report fits, and what was expected there."""
+    metric, slice_ = criterion.metric, criterion.slice
+    if metric in ("latency_p95_ms", "label_agreement") and slice_ != "all":
+        yield "slice", f"{metric} is measured on all frames of a set together: expected `all`"
+    if metric == "label_agreement" and criterion.set in ("golden", "challenge"):
+        yield "set", "its labels are verified by one person and have no votes: expected out_of_fold or test"
+    if not slice_.startswith("class="):
+        return
+    if metric in ("balanced_accuracy", "fail_precision"):
+        yield "slice", f"{metric} is about all classes together: expected `all` or an attribute"
+    passing = {f"class={one.name}" for one in classes if one.passes}
+    if metric == "escape_rate" and slice_ in passing:
+        yield (
+            "slice",
+            "only defective frames can escape, and this class passes: expected another class or `all`",
+        )
+    if metric == "overkill" and classes and slice_ not in passing:
+        yield (
+            "slice",
+            f"only frames that should pass can be overkill: expected {' or '.join(sorted(passing))}, or `all`",
+        )
 
 
 def _unreadable(conditions: dict[str, tuple[str, ...]], acquisition: Acquisition) -> Iterable[Problem]:

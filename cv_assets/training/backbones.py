@@ -17,6 +17,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from cv_assets.spec.architectures import patch_of
 from cv_assets.spec.schema import Model, Weights
 from cv_assets.training.cache import cached_file, sha256_of
 from cv_assets.training.tensors import read_tensors, to_bytes
@@ -92,15 +93,9 @@ def package_file(name: str, package: WeightPackage) -> Path:
 
 
 def _from_package(model: Model, cache_dir: Path) -> tuple[nn.Module, str]:
+    # The spec allows known packages only, each with its own architecture.
     name = model.weights.name or ""
-    if name not in PACKAGES:
-        raise ValueError(f"weights.name must be one of the packages {sorted(PACKAGES)}, got {name!r}")
     package = PACKAGES[name]
-    if model.architecture != package.architecture:
-        raise ValueError(
-            f"the package {name} holds weights of {package.architecture}, "
-            f"but model {model.name} has the architecture {model.architecture!r}"
-        )
     path = package_file(name, package)
     found = _check_hash(model.weights, sha256_of(path))
     return _with_weights(model.architecture, package.read(path, cache_dir), name), found
@@ -156,7 +151,7 @@ def _resized(module: nn.Module, input_size: int) -> nn.Module:
     """The module for square frames of `input_size`; only models with position embeddings need to change."""
     if not hasattr(module, "set_input_size"):
         return module
-    patch = max(getattr(getattr(module, "patch_embed", None), "patch_size", (1,)))
+    patch = patch_of(module)
     if input_size % patch:
         raise ValueError(f"input_size must be a multiple of the patch size {patch}, got {input_size}")
     module.set_input_size(img_size=(input_size, input_size))  # type: ignore[operator]

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from cv_assets.spec.architectures import blocks_of
 from cv_assets.training.backbones import Backbone
 from cv_assets.training.cache import cached_file, is_sound, keep
 
@@ -70,7 +71,7 @@ class FeatureNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self._blocks = tuple(_blocks_of(backbone)[number] for number in _checked(blocks, backbone))
+        self._blocks = tuple(blocks_of(backbone)[number] for number in _checked(blocks, backbone))
         self._pool = tuple(pool)
         config = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
         for name in ("mean", "std"):
@@ -122,16 +123,8 @@ def _reduced(positions: torch.Tensor, pool: Pool) -> torch.Tensor:
             return positions.amin(-1)
 
 
-def _blocks_of(backbone: nn.Module) -> list[nn.Module]:
-    for name in ("blocks", "stages", "layers"):
-        if hasattr(backbone, name):
-            return list(getattr(backbone, name))
-    layers = [getattr(backbone, f"layer{number}", None) for number in (1, 2, 3, 4)]
-    return [layer for layer in layers if layer is not None]
-
-
 def _checked(blocks: Sequence[int], backbone: nn.Module) -> list[int]:
-    count = len(_blocks_of(backbone))
+    count = len(blocks_of(backbone))
     if beyond := [number for number in blocks if not 0 <= number < count]:
         raise ValueError(
             f"recipe.blocks must lie in 0 to {count - 1}, the blocks of {type(backbone).__name__}, got {beyond}"

@@ -47,11 +47,11 @@ def test_a_file_with_mistakes_is_told_in_full_and_requests_nothing(tick, deploym
 
 
 def test_a_spec_that_could_not_be_published_is_told_and_not_tried_again(tick, materialize, deployment):
-    edit_spec(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
+    edit_spec(deployment, "input_size: 112", "input_size: 113")
     version = digest(load_spec(deployment.spec_file))
     run = materialize([project_spec], tags={"dagster/run_key": tick().run_key}, raise_on_error=False)
     assert tick().skip_message.startswith(f"Run {run.run_id} did not publish version {version} (failure)")
-    edit_spec(deployment, "tf_eficientnet_lite0", "tf_efficientnet_lite0")
+    edit_spec(deployment, "input_size: 113", "input_size: 112")
     assert isinstance(tick(), dg.RunRequest)
 
 

@@ -1,16 +1,21 @@
 """The rows of the evaluation report."""
 
+import contextlib
+import itertools
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.report import bands, judging_scores, out_of_fold_scores, report, with_verdicts
 from cv_assets.evaluation.schema import EvaluationReport
 from cv_assets.spec.load import load_spec
+from cv_assets.spec.schema import SMALLER_IS_BETTER, Metric, Spec
 
 SPEC = load_spec(Path(__file__).parents[3] / "specs" / "solar_cells.yaml")
 BAND = {"cnn": OperatingBand(0.3, 0.7)}
@@ -96,6 +101,32 @@ def test_kept_scores_say_the_verdict_of_the_models_own_band():
     kept = with_verdicts(GOLDEN, BAND, SPEC)
     assert kept["verdict"].to_list() == ["PASS", "PASS", "FAIL"]
     assert kept["defect_score"].to_list() == pytest.approx([0.2, 0.25, 0.9])
+
+
+def test_a_criterion_is_accepted_exactly_where_the_report_has_a_figure():
+    cases = [("sound", "mono"), ("defective", "mono"), ("sound", "poly"), ("defective", "poly")] * 2
+    sets = ("out_of_fold", "test", "golden", "challenge")
+    scores = pl.concat(
+        scored(frames(set_, label, product=product), 0.2 + place / 10).with_columns(
+            frame_id=pl.lit(f"{set_}{place}")
+        )
+        for set_ in sets
+        for place, (label, product) in enumerate(cases)
+    )
+    agreement = dict.fromkeys(scores["frame_id"], 1.0)
+    rows = report(scores, BAND, agreement, {("cnn", set_): [1.0] for set_ in sets}, SPEC)
+    figures = rows.filter(pl.col("value").is_not_null(), ~pl.col("metric").str.ends_with("_threshold"))
+    sections = SPEC.model_dump(mode="json")
+    sections["splits"]["shares"] = {"train": 0.5, "test": 0.5}
+    accepted = set()
+    for asked in itertools.product(sets, rows["slice"].unique(), get_args(Metric)):
+        criterion = dict(zip(("set", "slice", "metric"), asked, strict=True))
+        criterion["at_most" if criterion["metric"] in SMALLER_IS_BETTER else "at_least"] = 0.5
+        sections["evaluation"]["acceptance"] = [criterion]
+        with contextlib.suppress(ValidationError):
+            Spec.model_validate(sections)
+            accepted.add(asked)
+    assert accepted == set(figures.select("set", "slice", "metric").iter_rows())
 
 
 def test_a_label_that_the_spec_does_not_know_is_refused():

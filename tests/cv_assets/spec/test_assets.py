@@ -1,5 +1,7 @@
 """The published spec, and steps that refuse to work by another one."""
 
+import re
+
 import dagster as dg
 import pytest
 from by_hand import edit_spec
@@ -51,6 +53,7 @@ def test_a_spec_with_mistakes_is_not_published(materialize, tables, deployment):
 
 
 def test_a_model_that_timm_does_not_know_is_not_published(materialize, tables, deployment):
+    edit_spec(deployment, "source: package\n        name: efficientnet_lite0\n", "source: hub\n")
     edit_spec(deployment, "tf_efficientnet_lite0", "tf_eficientnet_lite0")
     result = materialize([project_spec], raise_on_error=False)
     told = checks(result)["architectures_are_known"].description
@@ -73,3 +76,40 @@ def test_weights_from_the_hub_must_be_there(deployment):
     (told,) = check_architectures(parse_spec(hub, "spec.yaml"))
     assert "training.models[0].architecture" in told
     assert "resnet18.a1_in1k" in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("input_size: 112", "input_size: 120", "training.models[1].input_size: got 120, expected a multiple of 14, the "
+         "patch size of vit_small_patch14_dinov2: 112 or 126"),
+        ("blocks: [2, 4, 6]", "blocks: [2, 7]", "training.models[0].recipe.blocks: got [2, 7], tf_efficientnet_lite0 has "
+         "blocks from 0 to 6"),
+    ],
+)  # fmt: skip
+def test_sizes_and_blocks_that_an_architecture_does_not_have_are_told(old, new, told, deployment):
+    text = deployment.spec_file.read_text()
+    assert old in text
+    assert check_architectures(parse_spec(text, "spec.yaml")) == []
+    assert check_architectures(parse_spec(text.replace(old, new), "spec.yaml")) == [told]
+
+
+def other_architecture(text, name):
+    """The spec with the architecture `name` as its first model."""
+    source = "source: package\n        name: efficientnet_lite0\n        sha256: [0-9a-f]+\n"
+    return parse_spec(
+        re.sub(source, "source: random\n", text).replace("tf_efficientnet_lite0", name), "spec.yaml"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("resnet18", 3), ("convnext_tiny", 3), ("swin_tiny_patch4_window7_224", 3)]
+)
+def test_blocks_are_counted_in_other_families_too(name, last, deployment):
+    (told,) = check_architectures(other_architecture(deployment.spec_file.read_text(), name))
+    assert told == f"training.models[0].recipe.blocks: got [2, 4, 6], {name} has blocks from 0 to 3"
+
+
+def test_an_architecture_with_an_unknown_tag_is_told(deployment):
+    (told,) = check_architectures(other_architecture(deployment.spec_file.read_text(), "resnet18.nope"))
+    assert told.startswith("training.models[0].architecture: got 'resnet18.nope', timm cannot build it: ")

@@ -75,6 +75,27 @@ def line_of(text: str) -> int:
         ("product: [small, large]", "product: [small, huge]", "`file_name` never reads this as its `product`"),
         ("product: [small, large]", "colour: [red]", "expected an attribute, which is a named group of"),
         ("exports: exports", "exports: inbox", "expected another folder than `acquisition.inbox`"),
+        ("exports: exports", "exports: ./inbox/labels/", "neither above nor below it"),
+        ("inbox: inbox", "inbox: exports/new", 'labels.exports: got "exports", expected another folder than'),
+        ("exports: exports", "exports: lake", 'labels.exports: got "lake", expected a folder of its own, that neither'),
+        ("exports: exports", "exports: Cache/labels", "neither holds nor lies in cache: in the data folder"),
+        ("exports: exports", "exports: .", "neither holds nor lies in cache, deliveries, lake, taken"),
+        ("inbox: inbox", "inbox: x/../deliveries", 'acquisition.inbox: got "x/../deliveries", expected a folder of its'),
+        ("inbox: inbox", "inbox: ..", "neither holds nor lies in cache, deliveries, lake, taken"),
+        ("inbox: inbox", "inbox: plant/taken", "expected another name: `taken` beside the inbox holds the files"),
+        ("exports: exports", "exports: taken/x", "neither holds nor lies in taken"),
+        ("name: efficientnet_lite0", "name: imagenet", 'training.models[0].weights.name: got "imagenet", expected a weig'),
+        ("name: vit_s_focus", "name: efficientnet_lite0", "expected weights of vit_small_patch14_dinov2: this package "
+         "holds those of tf_efficientnet_lite0"),
+        ("- metric: escape_rate # ... or overkill, review_share, calibration_error, latency_p95_ms\n      at_most: 0.1",
+         "- {metric: recall, slice: class=scratch, at_least: 0.9}\n    #",
+         'evaluation.acceptance[1]: got "recall", expected each figure to be judged once: [0] judges this one already'),
+        ("metric: recall", "metric: fail_precision", "fail_precision is about all classes together: expected `all`"),
+        ("metric: recall", "metric: label_agreement", "label_agreement is measured on all frames of a set together"),
+        ("metric: recall", "metric: label_agreement", 'acceptance[0].set: got "golden", its labels are verified by one'),
+        ("escape_rate #", "escape_rate\n      slice: class=good #", "only defective frames can escape, and"),
+        ("escape_rate #", "overkill\n      slice: class=scratch #", "expected class=good, or `all`"),
+        ("escape_rate #", "latency_p95_ms\n      slice: product=small #", "of a set together: expected `all`"),
         ("(?P<part>", "(?P<piece>", "expected a named group (?P<part>…)"),
         ("(?P<part>", "(?P<part", "acquisition.file_name: got"),
         ("of(?P<count>\\d+)", "of\\d+", "needs the named groups (?P<count>…) in `file_name`"),
@@ -94,6 +115,33 @@ def test_a_mistake_names_its_key_its_line_the_value_and_what_was_expected(old, n
 
 def test_the_line_is_that_of_the_key():
     assert mistakes(changed("C: 1.0", "C: -1")).startswith(f"mine.yaml:{line_of('C: 1.0')}: training.")
+
+
+def test_exports_do_not_lie_among_the_frames_that_were_taken_in():
+    text = changed("inbox: inbox", "inbox: plant/inbox").replace(
+        "exports: exports", "exports: plant/taken/labels"
+    )
+    assert "expected another folder: `taken` beside the inbox holds the frames" in mistakes(text)
+
+
+@pytest.mark.parametrize(
+    ("inbox", "exports"),
+    [
+        ("plant/inbox", "plant/exports"),
+        ("../inbox", "../exports"),
+        ("/mnt/cameras", "/mnt/labels"),
+        ("inbox2", "inbox"),
+    ],
+)
+def test_folders_of_their_own_are_fine_wherever_they_are(inbox, exports):
+    text = changed("inbox: inbox", f"inbox: {inbox}").replace("exports: exports", f"exports: {exports}")
+    spec = parse_spec(text, "mine.yaml")
+    assert (spec.acquisition.inbox, spec.labels.exports) == (inbox, exports)
+
+
+def test_an_estimate_and_a_bound_of_one_figure_are_two_criteria():
+    both = "- {metric: recall, slice: class=scratch, judge: bound, at_least: 0.6}\n    - metric: escape_rate"
+    assert len(parse_spec(changed("- metric: escape_rate", both), "mine.yaml").evaluation.acceptance) == 3
 
 
 def test_a_criterion_on_the_test_set_needs_test_frames():

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from cv_assets.spec.load import load_spec
-from cv_assets.spec.schema import Model
+from cv_assets.spec.schema import WEIGHT_PACKAGES, Model
 from cv_assets.training.backbones import PACKAGES, load_backbone, package_file, restore_backbone
 from cv_assets.training.tensors import to_bytes
 from resources.deployments import ROOT
@@ -91,16 +91,8 @@ def test_a_missing_package_says_what_to_install():
         package_file("efficientnet_lite0", package)
 
 
-def test_an_unknown_package_is_answered_with_the_known_ones(make_model: MakeModel, tmp_path: Path):
-    model = make_model(weights={"source": "package", "name": "imagenet"})
-    with pytest.raises(ValueError, match=r"\['efficientnet_lite0', 'vit_s_focus'\], got 'imagenet'"):
-        load_backbone(model, seed=0, cache_dir=tmp_path)
-
-
-def test_a_package_for_another_architecture_is_refused(make_model: MakeModel, tmp_path: Path):
-    model = make_model(weights={"source": "package", "name": "efficientnet_lite0"})
-    with pytest.raises(ValueError, match=r"holds weights of tf_efficientnet_lite0, .* 'test_efficientnet'"):
-        load_backbone(model, seed=0, cache_dir=tmp_path)
+def test_the_spec_knows_the_packages_and_their_architectures():
+    assert {name: one.architecture for name, one in PACKAGES.items()} == WEIGHT_PACKAGES
 
 
 def test_a_vit_is_resampled_to_its_input_size(make_model: MakeModel, cache_dir: Path):
