@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]
 
-MAX_BYTES: Final = 150_000
-"""Metadata is kept with every event for good: a picture there stays below this."""
+MAX_BYTES: Final = 110_000
+"""Metadata is kept with every event for good: a picture there stays below this, which as text is below 150 KB."""
 
 _TILE: Final = 128
 _CAPTION_HEIGHT: Final = 14

@@ -75,7 +75,8 @@ def raw_frames(
     one that is no image. A file that an earlier delivery brought already gets no second row; one that was rewritten
     before it could be read joins a later delivery.
     """
-    acquisition = in_force(project_spec, deployment).acquisition
+    spec = in_force(project_spec, deployment)
+    acquisition = spec.acquisition
     snapshot, box = tables.snapshot(context), inbox(deployment, acquisition)
     manifest = _claimed(box, context.partition_key)
     earlier = _captures_elsewhere(snapshot, manifest.key)
@@ -107,6 +108,7 @@ def raw_frames(
                 "closed by": manifest.closed_by,
                 "files": ", ".join(f"{count} {outcome}" for outcome, count in received.outcomes().items()),
                 **_not_taken(received),
+                **_first_pictures(received, snapshot, spec.preparation.bounds.max_pixels),
             },
         )
 
@@ -225,6 +227,16 @@ def _not_taken(received: Received) -> dict[str, dg.TableMetadataValue]:
     return {
         "not taken": preview(pl.DataFrame(others, schema=["file", "because"], orient="row"), rows_shown=20)
     }
+
+
+def _first_pictures(received: Received, snapshot: Snapshot, max_pixels: int) -> dict[str, dg.MetadataValue]:
+    from cv_assets.frames.preparing import first_frames
+
+    def fetch(path: str) -> Path:
+        # A file that is gone since an earlier run is in the lake.
+        return received.files.get(path) or snapshot.fetch(path)
+
+    return _montage("first", first_frames(received.rows, fetch, max_pixels))
 
 
 def _same_pictures(rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:

@@ -19,6 +19,8 @@ from cv_assets.frames.schema import PreparedFrames
 from cv_assets.spec.schema import Acquisition, Preparation
 
 _SHOWN: Final = 12
+_LOOKED_AT: Final = 60
+"""Among so many frames pictures are looked for: a delivery may hold thousands of files that are none."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,18 @@ def prepare_delivery(
     table = pl.DataFrame(rows, schema=PreparedFrames.create_empty().schema)
     files = {path: folder / Path(path).name for path in table["path"].drop_nulls()}
     return PreparedDelivery(table, files)
+
+
+def first_frames(raw_frames: pl.DataFrame, fetch: Callable[[str], Path], max_pixels: int) -> Shown:
+    """The first frames as they were taken, by their file names, without those that are no picture."""
+    shown = Shown([], [])
+    for path, file_name in raw_frames.select("path", "file_name").head(_LOOKED_AT).iter_rows():
+        if (image := _decoded(fetch(path), max_pixels)) is not None:
+            shown.images.append(image)
+            shown.captions.append(file_name)
+        if len(shown.images) == _SHOWN:
+            break
+    return shown
 
 
 def accepted_frames(delivery: PreparedDelivery, raw_frames: pl.DataFrame) -> Shown:

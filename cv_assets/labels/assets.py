@@ -1,7 +1,7 @@
 """The labels step: what annotators stated, what was diverted, the agreed labels and the benchmark."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final
@@ -62,7 +62,7 @@ LABEL_TABLE = TableAsset(
 )
 
 MOST_PICTURES: Final = 12
-"""How many disputed frames the montage shows."""
+"""How many frames a montage shows."""
 
 
 @dg.asset(**ANNOTATIONS.arguments)
@@ -152,6 +152,7 @@ def benchmark_frames(
             "version": version_of(frames),
             "added": frames.height - current.height,
             "classes": _counts(frames.select("set", "label")),
+            **_golden_pictures(frames, snapshot, spec),
         },
     )
 
@@ -286,24 +287,43 @@ def _disputed_pictures(
     labels: pl.DataFrame, frames: pl.DataFrame, snapshot: Snapshot, spec: Spec
 ) -> dict[str, dg.MarkdownMetadataValue]:
     """The disputed frames that annotators agree on least."""
-    from cv_assets.frames.preparation import decode, eight_bit_rgb
-
-    places = frames.select("frame_id", "path", "file_name").unique(
-        "frame_id", keep="first", maintain_order=True
-    )
-    disputed = (
-        labels.filter("disputed")
-        .join(places, on="frame_id", maintain_order="left")
-        .sort("agreement", "frame_id")
-        .head(MOST_PICTURES)
-    )
-    if disputed.is_empty():
-        return {}
-    decoded = [decode(snapshot.read(path), spec.preparation.bounds.max_pixels) for path in disputed["path"]]
+    disputed = _with_places(labels.filter("disputed"), frames).sort("agreement", "frame_id")
     captions = [
         f"{agreement:.0%} of {votes}: {name}"
         for agreement, votes, name in disputed.select("agreement", "votes", "file_name").iter_rows()
     ]
+    sheet = _sheet(disputed["path"], captions, snapshot, spec, "frames that annotators dispute")
+    return {"disputed": sheet} if sheet else {}
+
+
+def _golden_pictures(
+    benchmark: pl.DataFrame, snapshot: Snapshot, spec: Spec
+) -> dict[str, dg.MarkdownMetadataValue]:
+    """The first golden frames of each class."""
+    golden = _with_places(benchmark.filter(pl.col("set") == "golden"), _raw_frames(snapshot))
+    some = golden.sort(pl.int_range(pl.len()).over("label"), "label")
+    captions = [f"{label}: {name}" for label, name in some.select("label", "file_name").iter_rows()]
+    sheet = _sheet(some["path"], captions, snapshot, spec, "golden frames with their labels")
+    return {"golden": sheet} if sheet else {}
+
+
+def _with_places(rows: pl.DataFrame, frames: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the `path` and `file_name` of each frame's first capture."""
+    places = frames.select("frame_id", "path", "file_name").unique(
+        "frame_id", keep="first", maintain_order=True
+    )
+    return rows.join(places, on="frame_id", maintain_order="left")
+
+
+def _sheet(
+    paths: pl.Series, captions: Sequence[str], snapshot: Snapshot, spec: Spec, alt: str
+) -> dg.MarkdownMetadataValue | None:
+    """A montage of the first of these raw frames; None when there is none."""
+    from cv_assets.frames.preparation import decode, eight_bit_rgb
+
+    shown = list(zip(paths, captions, strict=True))[:MOST_PICTURES]
+    if not shown:
+        return None
+    decoded = [decode(snapshot.read(path), spec.preparation.bounds.max_pixels) for path, _ in shown]
     pictures = [None if image is None else eight_bit_rgb(image) for image in decoded]
-    sheet = as_markdown(montage(pictures, captions), "frames that annotators dispute")
-    return {"disputed": dg.MetadataValue.md(sheet)}
+    return dg.MetadataValue.md(as_markdown(montage(pictures, [caption for _, caption in shown]), alt))

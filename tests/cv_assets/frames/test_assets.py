@@ -3,13 +3,16 @@ import shutil
 
 import dagster as dg
 import make_frames
+import numpy as np
 import polars as pl
 import pytest
 from run_results import checks, metadata
 
 from cv_assets.frames.assets import inbox, prepared_frames, raw_frames
+from cv_assets.frames.preparing import first_frames
 from cv_assets.spec.assets import project_spec
 from resources.partitions import deliveries
+from resources.pictures import as_markdown, montage
 
 CLOCK = 1_800_000_000.0
 
@@ -86,6 +89,7 @@ def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(d
     assert few.description == "2 of 3 rejected: low_focus 1, unreadable 1; at most 5% may be."
     assert checks(result)["captures_have_one_row"].passed
     assert {"accepted", "rejected", "focus", "reasons"} <= set(metadata(result, "prepared_frames"))
+    assert "![first frames](data:image/png;base64," in metadata(result, "raw_frames")["first"]
 
 
 def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):
@@ -109,6 +113,20 @@ def test_a_delivery_in_which_every_frame_is_rejected_is_published(deliver, take_
     assert tables.head().table("prepared_frames", key)["accepted"].to_list() == [False] * 3
     assert not checks(result)["frames_differ"].passed
     assert "accepted" not in metadata(result, "prepared_frames")
+    assert "first" not in metadata(result, "raw_frames")
+
+
+def test_the_first_pictures_are_shown_by_file_name_and_stay_small(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = [make_frames.png(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)) for _ in range(20)]
+    rows = pl.DataFrame(
+        {"path": [f"p{n:02d}" for n in range(21)], "file_name": [f"f{n:02d}" for n in range(21)]}
+    )
+    for path, content in zip(rows["path"], [b"no image", *noise], strict=True):
+        (tmp_path / path).write_bytes(content)
+    shown = first_frames(rows, tmp_path.joinpath, max_pixels=10**6)
+    assert shown.captions == [f"f{n:02d}" for n in range(1, 13)]
+    assert len(as_markdown(montage(shown.images, shown.captions), "first frames")) < 150_000
 
 
 def test_a_file_with_an_unknown_name_is_kept_and_rejected(deliver, take_in, tables, acquisition, deployment):

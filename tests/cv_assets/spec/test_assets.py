@@ -81,12 +81,19 @@ def test_weights_from_the_hub_must_be_there(deployment):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("input_size: 112", "input_size: 120", "training.models[1].input_size: got 120, expected a multiple of 14, the "
-         "patch size of vit_small_patch14_dinov2: 112 or 126"),
-        ("blocks: [2, 4, 6]", "blocks: [2, 7]", "training.models[0].recipe.blocks: got [2, 7], tf_efficientnet_lite0 has "
-         "blocks from 0 to 6"),
+        (
+            "input_size: 112",
+            "input_size: 120",
+            "training.models[1].input_size: got 120, expected a multiple of 14, the patch size of "
+            "vit_small_patch14_dinov2: 112 or 126",
+        ),
+        (
+            "blocks: [2, 4, 6]",
+            "blocks: [2, 7]",
+            "training.models[0].recipe.blocks: got [2, 7], tf_efficientnet_lite0 has blocks from 0 to 6",
+        ),
     ],
-)  # fmt: skip
+)
 def test_sizes_and_blocks_that_an_architecture_does_not_have_are_told(old, new, told, deployment):
     text = deployment.spec_file.read_text()
     assert old in text
