@@ -102,7 +102,7 @@ def judge(criterion: Criterion, measured: Mapping[str, Any] | None) -> tuple[boo
         return False, f"missing evidence: {where} was not measured"
     samples, told = measured["samples"], f"{where} is {_interval(measured)}"
     if measured["value"] is None:
-        return False, f"missing evidence: {where} is not defined on its {samples} frames"
+        return False, f"missing evidence: {where} is not defined on its {_counted(samples, 'frame')}"
     if samples < criterion.min_samples:
         return False, f"missing evidence: {told}; {criterion.min_samples} frames are required"
     worse_end = "high" if criterion.at_least is None else "low"
@@ -140,9 +140,12 @@ def _required(criterion: Criterion) -> float:
 
 def _interval(measured: Mapping[str, Any]) -> str:
     ends = f"[{_number(measured['low'])}, {_number(measured['high'])}]"
-    return (
-        f"{_number(measured['value'])} {ends} on {measured['samples']} frames of {measured['groups']} groups"
-    )
+    frames, groups = _counted(measured["samples"], "frame"), _counted(measured["groups"], "group")
+    return f"{_number(measured['value'])} {ends} on {frames} of {groups}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _number(value: float | None) -> str:

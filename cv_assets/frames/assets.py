@@ -26,7 +26,9 @@ from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, previ
 if TYPE_CHECKING:
     from cv_assets.frames.preparing import PreparedDelivery, Shown
 
-CAPTURES_ARE_NEW = Check("captures_are_new", "Is no capture part of another delivery already?")
+CAPTURES_ARE_NEW = Check(
+    "captures_are_new", "Is every capture new? One that another delivery holds would be counted twice."
+)
 FILES_ARE_ACCOUNTED_FOR = Check(
     "files_are_accounted_for", "Was every claimed file taken, or known, or gone before it could be read?"
 )

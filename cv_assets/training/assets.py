@@ -95,11 +95,13 @@ def _description(model: Model) -> str:
     """What the asset is, for people who read it in the UI."""
     if isinstance(model.recipe, FrozenRecipe):
         how = "its backbone stays as it was pretrained, and a logistic head learns to read its features"
+        loss = "the loss it ended with"
     else:
         how = f"all its weights are trained, for up to {model.recipe.epochs} epochs"
+        loss = "its loss by epoch"
     return (
         f"The candidate's model `{model.name}`: a timm `{model.architecture}` at {model.input_size} px; {how}. "
-        "One row: where its weights are (safetensors), how it was made, its loss curve, and what it says of each "
+        f"One row: where its weights are (safetensors), how it was made, {loss}, and what it says of each "
         "training frame when that frame's group is left out, from which thresholds are chosen."
     )
 

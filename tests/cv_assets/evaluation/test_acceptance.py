@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cv_assets.evaluation.acceptance import Choice, choose_model, decide, in_words
+from cv_assets.evaluation.acceptance import Choice, choose_model, decide, in_words, judge
 from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
 from cv_assets.spec.schema import Criterion
 
@@ -202,3 +202,9 @@ def test_a_bound_on_the_interval_is_said_in_words():
     assert in_words(criterion) == (
         "overkill on golden frames with product=mono: at most 0.2 (upper end of its interval)"
     )
+
+
+def test_one_frame_of_one_group_is_said_in_the_singular():
+    measured = {"value": 0.9, "low": 0.2, "high": 1.0, "samples": 1, "groups": 1}
+    _, why = judge(Criterion(metric="recall", at_least=0.8), measured)
+    assert why == "recall on golden frames is 0.900 [0.200, 1.000] on 1 frame of 1 group; at least 0.8 is met"

@@ -142,3 +142,10 @@ def test_every_model_of_the_spec_is_an_asset_of_its_own():
     assert [asset.key.path[-1] for asset in checkpoints(spec)] == ["cnn_checkpoint", "vit_checkpoint"]
     description = checkpoints(spec)[0].descriptions_by_key[dg.AssetKey("cnn_checkpoint")]
     assert "timm `tf_efficientnet_lite0` at 160 px" in description
+
+
+def test_the_description_promises_a_loss_by_epoch_only_where_there_are_epochs():
+    shipped, template = (load_spec(ROOT / "specs" / f"{name}.yaml") for name in ("solar_cells", "template"))
+    frozen, fine_tuned = checkpoints(shipped)[0], checkpoints(template)[1]
+    assert "the loss it ended with" in frozen.descriptions_by_key[dg.AssetKey("cnn_checkpoint")]
+    assert "its loss by epoch" in fine_tuned.descriptions_by_key[dg.AssetKey("vit_checkpoint")]
