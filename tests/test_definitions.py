@@ -58,6 +58,13 @@ def test_every_asset_is_described_owned_versioned_and_contracted(loaded):
         assert columns, spec.key
 
 
+def test_every_column_of_every_table_is_described(loaded):
+    for spec in loaded.resolve_all_asset_specs():
+        for column in spec.metadata["dagster/column_schema"].columns:
+            assert column.description, (spec.key, column.name)
+            assert len(column.description) > 8, (spec.key, column.name, column.description)
+
+
 def test_every_check_asks_a_question(loaded):
     for asset in loaded.assets:
         for spec in asset.check_specs:

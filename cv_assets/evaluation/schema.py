@@ -6,13 +6,20 @@ import dataframely as dy
 class EvaluationReport(dy.Schema):
     """One metric of one model on one set and one slice."""
 
-    model = dy.String(primary_key=True)
+    model = dy.String(primary_key=True, description="The model's name in the spec.")
     set = dy.String(primary_key=True, description="out_of_fold, test, golden or challenge.")
     slice = dy.String(primary_key=True, description="all, class=NAME or ATTRIBUTE=VALUE.")
-    metric = dy.String(primary_key=True)
-    value = dy.Float64(nullable=True, description="Null when it is not defined on these frames.")
-    low = dy.Float64(nullable=True, description="Lower end of the interval.")
-    high = dy.Float64(nullable=True, description="Upper end of the interval.")
+    metric = dy.String(
+        primary_key=True,
+        description="What was measured: a share or an area from 0 to 1, except latency_p95_ms in milliseconds; or a "
+        "threshold of the operating band, lower_threshold or upper_threshold.",
+    )
+    value = dy.Float64(
+        nullable=True,
+        description="The estimate, in the metric's unit; null when it is not defined on these frames.",
+    )
+    low = dy.Float64(nullable=True, description="Lower end of the interval; null when it has none.")
+    high = dy.Float64(nullable=True, description="Upper end of the interval; null when it has none.")
     samples = dy.Int64(min=0, description="Frames it rests on (its denominator, for a share).")
     groups = dy.Int64(min=0, description="Groups these frames come from.")
 
@@ -21,21 +28,30 @@ class ReleaseDecision(dy.Schema):
     """One acceptance criterion of the spec, and the model and operating band that it judges."""
 
     number = dy.Int64(primary_key=True, min=1, description="Position in the spec.")
-    candidate = dy.String()
+    candidate = dy.String(description="The candidate that is judged.")
     criterion = dy.String(description="In words.")
-    metric = dy.String()
-    set = dy.String()
-    slice = dy.String()
-    required = dy.Float64()
-    comparison = dy.String(regex="^(at_least|at_most)$")
-    judge = dy.String(regex="^(estimate|bound)$")
-    measured = dy.Float64(nullable=True)
-    low = dy.Float64(nullable=True)
-    high = dy.Float64(nullable=True)
-    samples = dy.Int64(min=0)
-    passed = dy.Bool()
+    metric = dy.String(description="What is measured, as in evaluation_report.")
+    set = dy.String(description="On which frames: out_of_fold, test, golden or challenge.")
+    slice = dy.String(description="On which of them: all, class=NAME or ATTRIBUTE=VALUE.")
+    required = dy.Float64(
+        description="The bound, in the metric's unit: 0 to 1, or milliseconds for a latency."
+    )
+    comparison = dy.String(
+        regex="^(at_least|at_most)$", description="Must the figure be at least or at most `required`?"
+    )
+    judge = dy.String(
+        regex="^(estimate|bound)$",
+        description="What is compared: the estimate, or the worse end of its interval.",
+    )
+    measured = dy.Float64(
+        nullable=True, description="The estimate, in the metric's unit; null without evidence."
+    )
+    low = dy.Float64(nullable=True, description="Lower end of the interval; null when it has none.")
+    high = dy.Float64(nullable=True, description="Upper end of the interval; null when it has none.")
+    samples = dy.Int64(min=0, description="Frames it rests on (its denominator, for a share).")
+    passed = dy.Bool(description="Is the criterion met? Missing evidence does not meet it.")
     why = dy.String(description="In words: what was measured, or which evidence is missing.")
     model = dy.String(description="The model chosen by out-of-fold scores.")
-    lower = dy.Float64(description="Below this defect score a part passes.")
-    upper = dy.Float64(description="At or above this defect score a part fails.")
+    lower = dy.Float64(description="Below this defect score a part passes; 0 to 1, or 2: every part passes.")
+    upper = dy.Float64(description="At or above this defect score a part fails; 0 to 1, or 2: none does.")
     released_version = dy.String(nullable=True, description="What was in force when this was decided.")

@@ -34,7 +34,12 @@ entropy in bits, shares of pixels below 16 and above 239."""
 def _statistics(of: str) -> dy.Struct:
     columns: dict[str, dy.Column] = {name: dy.Float64() for name in STATISTICS}
     return dy.Struct(
-        columns, nullable=True, description=f"Statistics of the {of} image; null when there is none."
+        columns,
+        nullable=True,
+        description=f"Statistics of the {of} image; null when there is none. brightness and contrast are the mean and "
+        "standard deviation of the grey levels (0 to 255), focus and median_laplacian the variance and median "
+        "magnitude of the Laplacian, entropy is in bits (0 to 8), dark_share and bright_share are shares (0 to 1) of "
+        "the pixels below 16 and above 239.",
     )
 
 
@@ -57,11 +62,19 @@ class RawFrames(dy.Schema):
     )
     attributes = dy.String(description="The file name's other named groups, as JSON with sorted keys.")
     path = dy.String(description="Where the bytes are in the lake.")
-    size_bytes = dy.Int64(min=0)
-    width = dy.Int64(nullable=True, min=1, description="Null when the bytes are no image.")
-    height = dy.Int64(nullable=True, min=1)
-    channels = dy.Int64(nullable=True, min=1)
-    depth_bits = dy.Int64(nullable=True, min=1, description="Bits per channel.")
+    size_bytes = dy.Int64(min=0, description="Size of the file, in bytes.")
+    width = dy.Int64(nullable=True, min=1, description="In pixels; null when the bytes are no image.")
+    height = dy.Int64(nullable=True, min=1, description="In pixels; null when the bytes are no image.")
+    channels = dy.Int64(
+        nullable=True,
+        min=1,
+        description="1 grey, 3 colour, with alpha 2 or 4; null when the bytes are no image.",
+    )
+    depth_bits = dy.Int64(
+        nullable=True,
+        min=1,
+        description="Bits per channel, 8 or 16 as a rule; null when the bytes are no image.",
+    )
     camera_metadata = dy.String(nullable=True, description="Kept EXIF fields, as JSON.")
     captured_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the shutter opened.")
     captured_at_source = dy.String(regex="^(file_name|file_time)$", description="Where captured_at is from.")
@@ -75,11 +88,11 @@ class PreparedFrames(dy.Schema):
 
     capture_id = dy.String(primary_key=True, description="The capture, as in raw_frames.")
     frame_id = dy.String(description="sha256 of the raw bytes.")
-    delivery = dy.String()
+    delivery = dy.String(description="The delivery it came with.")
     accepted = dy.Bool(description="May a model see it?")
     reason = dy.String(description="`ok`, or why it was rejected.")
     score = dy.Float64(nullable=True, description="What was measured for the reason, e.g. the focus.")
-    bound = dy.Float64(nullable=True, description="The bound that the score broke.")
+    bound = dy.Float64(nullable=True, description="The bound that the score broke, in its unit.")
     detail = dy.String(
         nullable=True, description="What was wrong, in words, where the score does not say it."
     )

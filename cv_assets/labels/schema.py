@@ -38,8 +38,13 @@ class Annotations(dy.Schema):
     uncertain = dy.Bool(nullable=True, description="The annotator was not sure.")
     retracted = dy.Bool(nullable=True, description="The annotator took it back.")
     annotator = dy.String(nullable=True, description="Who said so.")
-    annotated_at = dy.Datetime(nullable=True, time_zone="UTC", time_unit="us")
-    seconds = dy.Float64(nullable=True, description="How long it took.")
+    annotated_at = dy.Datetime(
+        nullable=True,
+        time_zone="UTC",
+        time_unit="us",
+        description="When it was made, by the tool's clock, in UTC.",
+    )
+    seconds = dy.Float64(nullable=True, description="How long the annotator took, in seconds.")
     guideline = dy.String(nullable=True, description="Version of the guideline it was made by.")
     benchmark = dy.String(nullable=True, description="`golden` or `challenge` when meant for the benchmark.")
     verified_by = dy.String(nullable=True, description="Who verified a benchmark frame.")
@@ -63,14 +68,17 @@ class RejectedAnnotations(Annotations):
 class LabelTable(dy.Schema):
     """The agreed label of one frame."""
 
-    frame_id = dy.String(primary_key=True)
+    frame_id = dy.String(
+        primary_key=True,
+        description="sha256 of the raw file's bytes, 64 hexadecimal digits; names the frame.",
+    )
     objects = _objects()
     label = dy.String(nullable=True, description="The class of the whole frame; null when not agreed.")
     status = dy.String(regex="^(agreed|review)$", description="Does it train, or does it wait for people?")
     resolution = dy.String(regex=f"^({'|'.join(RESOLUTIONS)})$", description="How it was resolved.")
     disputed = dy.Bool(description="Not all votes agree.")
-    votes = dy.Int64(min=1)
-    agreement = dy.Float64(min=0, max=1, description="Share of the votes that the winning class has.")
+    votes = dy.Int64(min=1, description="How many annotators' statements count for this frame.")
+    agreement = dy.Float64(min=0, max=1, description="Share of the votes that the winning class has, 0 to 1.")
     annotations = dy.List(dy.String(), description="The annotations behind it.")
     annotators = dy.List(dy.String(), description="Who gave them.")
     labelled_at = dy.Datetime(time_zone="UTC", time_unit="us", description="The newest annotation's time.")
@@ -79,11 +87,17 @@ class LabelTable(dy.Schema):
 class BenchmarkFrames(dy.Schema):
     """One golden or challenge frame, verified by a named person; never changed by votes."""
 
-    frame_id = dy.String(primary_key=True)
-    set = dy.String(regex="^(golden|challenge)$")
+    frame_id = dy.String(
+        primary_key=True,
+        description="sha256 of the raw file's bytes, 64 hexadecimal digits; names the frame.",
+    )
+    set = dy.String(
+        regex="^(golden|challenge)$",
+        description="golden: a fair sample that judges; challenge: hard cases, gathered on purpose.",
+    )
     label = dy.String(description="The verified class.")
     objects = _objects()
-    verified_by = dy.String()
-    verified_at = dy.Datetime(time_zone="UTC", time_unit="us")
+    verified_by = dy.String(description="The person who verified the class.")
+    verified_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When it was verified, in UTC.")
     version = dy.Int64(min=1, description="The version of the benchmark that it joined with.")
     annotation_id = dy.String(description="The annotation that says so.")

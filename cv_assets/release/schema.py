@@ -6,18 +6,26 @@ import dataframely as dy
 class Releases(dy.Schema):
     """The history: one row per concluded candidate or rollback. The last row not refused is in force."""
 
-    number = dy.Int64(primary_key=True, min=1)
-    outcome = dy.String(regex="^(released|refused|rolled_back)$")
+    number = dy.Int64(primary_key=True, min=1, description="Its place in the history, from 1 on.")
+    outcome = dy.String(
+        regex="^(released|refused|rolled_back)$",
+        description="How it ended: released, refused or rolled_back.",
+    )
     version = dy.String(nullable=True, description="Null for a refused candidate.")
     candidate = dy.String(description="The candidate concluded, or the one rolled back to.")
     trigger = dy.String(description="Why it was trained, or `rollback`.")
-    why = dy.String()
+    why = dy.String(description="The reason, in words.")
     approver = dy.String(description="Who approved; `policy` when the spec says automatic.")
-    concluded_at = dy.Datetime(time_zone="UTC", time_unit="us", metadata={"volatile": True})
+    concluded_at = dy.Datetime(
+        time_zone="UTC",
+        time_unit="us",
+        description="When it was concluded, in UTC.",
+        metadata={"volatile": True},
+    )
     model = dy.String(description="The model in force with it.")
     candidate_commit = dy.String(
         description="The candidate as of its decision: checkpoint, evaluation and decision."
     )
-    lower = dy.Float64()
-    upper = dy.Float64()
-    spec_digest = dy.String()
+    lower = dy.Float64(description="Below this defect score a part passes; 0 to 1, or 2: every part passes.")
+    upper = dy.Float64(description="At or above this defect score a part fails; 0 to 1, or 2: none does.")
+    spec_digest = dy.String(description="Hash of the spec that the candidate was judged by.")
