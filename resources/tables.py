@@ -5,14 +5,11 @@ short-lived branch cut from that pin, audited, then merged. If another run chang
 conflicts and the step runs again from the new head; a table whose checks failed is never merged.
 """
 
-import functools
-import hashlib
 import io
 import itertools
 import json
 import uuid
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
@@ -22,11 +19,9 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 
-from resources.deployments import ROOT, Deployment, open_lake
-from resources.lake import Content, Lake, MergeConflictError, RefNotFoundError
-
-ON_CANDIDATE: Final = {"lake/branch": "candidate"}
-"""Op tag of an asset whose partitions live on the data branch of their candidate."""
+from resources.contracts import Table, digest
+from resources.deployments import Deployment, open_lake
+from resources.lake import Lake, MergeConflictError, RefNotFoundError
 
 REQUESTS: Final = "training_request"
 """The asset whose publication on the data branch starts a candidate."""
@@ -39,155 +34,6 @@ FILES_LINKED: Final = 5
 
 READS_LISTED: Final = 5
 """Up to this many reads from one folder are listed one by one."""
-
-CONTRACT_CHECK: Final = "follows_its_contract"
-
-
-@dataclass(frozen=True)
-class Table:
-    """What an asset hands to the IO manager: rows, the bytes they point to, and what the audit said.
-
-    `files` maps lake paths to content. `merges` names a commit that enters the data branch in the same transaction.
-    `tags` maps tag names to commits, an empty commit meaning the publication itself; None: a table that tags nothing.
-    """
-
-    rows: pl.DataFrame
-    volatile: tuple[str, ...] = ()
-    files: Mapping[str, Content] = field(default_factory=dict)
-    refused_by: tuple[str, ...] = ()
-    merges: str = ""
-    tags: Mapping[str, str] | None = None
-
-
-Audited = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Table]]
-"""What an asset function returns: its checks, then its table."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A named question that every materialization of an asset answers.
-
-    A blocking check that fails keeps the table from being published; the others inform.
-    """
-
-    name: str
-    asks: str
-    blocking: bool = True
-
-    def result(
-        self, passed: bool, why: str = "", metadata: Mapping[str, Any] | None = None
-    ) -> dg.AssetCheckResult:
-        """The answer; `why` is the sentence that people read in the UI."""
-        return dg.AssetCheckResult(
-            passed=passed,
-            check_name=self.name,
-            severity=dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN,
-            description=why or self.asks,
-            metadata=dict(metadata or {}),
-        )
-
-    def no_rows(self, offenders: pl.DataFrame, why: str = "") -> dg.AssetCheckResult:
-        """Passed when there is no offending row; otherwise the first of them are shown."""
-        shown = {} if offenders.is_empty() else {"offenders": preview(offenders, rows_shown=10)}
-        return self.result(
-            offenders.is_empty(),
-            why or f"{self.asks} Rows that break this: {offenders.height}.",
-            {"rows": offenders.height, **shown},
-        )
-
-
-@dataclass(frozen=True)
-class TableAsset:
-    """An asset and its contract: what Dagster must declare before, and what `audited` must yield after, a run."""
-
-    name: str
-    schema: type[dy.Schema]
-    step: str
-    kinds: frozenset[str] = frozenset()
-    partitions: dg.PartitionsDefinition[str] | None = None
-    on_candidate: bool = False
-    checks: tuple[Check, ...] = ()
-    pool: str | None = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `@dg.asset` that follow from the contract."""
-        return {
-            "name": self.name,
-            "group_name": self.step,
-            "kinds": {"polars", *self.kinds},
-            "code_version": code_version(self.step),
-            "partitions_def": self.partitions,
-            "pool": self.pool,
-            "op_tags": ON_CANDIDATE if self.on_candidate else {},
-            "metadata": {"dagster/column_schema": _column_schema(self.schema)},
-            "check_specs": [self._check_spec(check) for check in (self._contract_check, *self.checks)],
-        }
-
-    def _check_spec(self, check: Check) -> dg.AssetCheckSpec:
-        with warnings.catch_warnings():
-            # Without its partitions a check shows the newest partition's answer for all: one green hides a red.
-            warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec")
-            return dg.AssetCheckSpec(
-                check.name,
-                asset=self.name,
-                description=check.asks,
-                blocking=check.blocking,
-                partitions_def=self.partitions,
-            )
-
-    @property
-    def _contract_check(self) -> Check:
-        return Check(CONTRACT_CHECK, f"Does every row follow the contract? {_rules(self.schema)}")
-
-    def audited(
-        self,
-        rows: pl.DataFrame,
-        *,
-        files: Mapping[str, Content] | None = None,
-        checks: Sequence[dg.AssetCheckResult] = (),
-        metadata: Mapping[str, Any] | None = None,
-        merges: str = "",
-        tags: Mapping[str, str] | None = None,
-    ) -> Audited:
-        """Yield the contract's check, the asset's own `checks`, then the table for the IO manager.
-
-        Raises ValueError when a declared check has no result or an undeclared one has: Dagster itself would notice
-        the first only after publication.
-        """
-        declared, given = {check.name for check in self.checks}, {check.check_name for check in checks}
-        if declared != given:
-            raise ValueError(
-                f"{self.name} declares the checks {sorted(declared)}, got {sorted(map(str, given))}"
-            )
-        rows, contract = self._audit_contract(rows)
-        answers = [contract, *checks]
-        yield from answers
-        volatile = tuple(
-            name for name, column in self.schema.columns().items() if (column.metadata or {}).get("volatile")
-        )
-        refused_by = tuple(
-            check.check_name or ""
-            for check in answers
-            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-        )
-        yield dg.MaterializeResult(
-            value=Table(rows, volatile, files or {}, refused_by, merges, tags),
-            data_version=dg.DataVersion(digest(rows, volatile)),
-            metadata={"rows": preview(rows), **(metadata or {})},
-        )
-
-    def _audit_contract(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dg.AssetCheckResult]:
-        rows = rows.select(self.schema.column_names()).cast(dict(self.schema.create_empty().schema))  # type: ignore[arg-type]
-        failure = self.schema.filter(rows).failure
-        broken = failure.counts()
-        return rows, self._contract_check.result(
-            not broken,
-            "Every row follows the contract."
-            if not broken
-            else "Rows break the contract: " + ", ".join(f"{rule} ({n})" for rule, n in broken.items()),
-            {} if not broken else {"offenders": preview(failure.invalid(), rows_shown=10)},
-        )
 
 
 @dataclass(frozen=True)
@@ -462,33 +308,6 @@ def parquet(rows: pl.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-def digest(rows: pl.DataFrame, volatile: Iterable[str] = ()) -> str:
-    """The data version: a hash of the table's content, `volatile` columns (times of run, latencies) left out."""
-    stream = io.BytesIO()
-    rows.drop(volatile).rechunk().write_ipc(stream)
-    return hashlib.sha256(stream.getvalue()).hexdigest()[:16]
-
-
-@functools.cache
-def code_version(step: str) -> str:
-    """A hash of the step's source files, so that changed code shows as stale without anyone counting versions."""
-    hasher = hashlib.sha256()
-    for file in sorted((ROOT / "cv_assets" / step).glob("*.py")):
-        hasher.update(file.name.encode() + b"\0" + file.read_bytes())
-    return hasher.hexdigest()[:12]
-
-
-def preview(rows: pl.DataFrame, columns: Sequence[str] = (), *, rows_shown: int = 5) -> dg.TableMetadataValue:
-    """The first rows, as a table in the UI."""
-    shown = rows.select(columns) if columns else rows
-    names = shown.columns
-    records = [
-        dg.TableRecord({name: _cell(value) for name, value in zip(names, row, strict=True)})
-        for row in shown.head(rows_shown).iter_rows()
-    ]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in names]))
-
-
 def _in_short(paths: Iterable[str]) -> list[str]:
     """The paths, sorted; where a folder has many, the folder and how many."""
     short = []
@@ -505,15 +324,6 @@ def _folder_first(path: str) -> tuple[str, str]:
     return folder, name
 
 
-def _cell(value: object) -> str | int | float | bool | None:
-    if value is None or isinstance(value, int | bool):
-        return value
-    if isinstance(value, float):
-        return round(value, 4)
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
 def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:
     try:
         published = pl.read_parquet(snapshot.fetch(path))
@@ -527,25 +337,4 @@ def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:
         for folder, files in itertools.groupby(
             sorted(obj.files), key=lambda path: str(PurePosixPath(path).parent)
         )
-    )
-
-
-def _column_schema(schema: type[dy.Schema]) -> dg.TableSchema:
-    return dg.TableSchema(
-        [
-            dg.TableColumn(
-                name,
-                type=str(column.dtype),
-                description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable),
-            )
-            for name, column in schema.columns().items()
-        ]
-    )
-
-
-def _rules(schema: type[dy.Schema]) -> str:
-    keys = ", ".join(schema.primary_key())
-    return (
-        f"Types, required columns and ranges hold; one row per {keys}." if keys else "Types and ranges hold."
     )

@@ -10,10 +10,11 @@ import polars as pl
 from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import candidates
 from resources.pictures import as_markdown, figure_png
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, parquet, preview
+from resources.tables import Snapshot, Tables, parquet
 
 EVERY_FRAME_IS_SCORED = Check(
     "every_frame_is_scored", "Has every model a score for each frame that trained or judges?"

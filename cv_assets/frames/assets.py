@@ -18,10 +18,11 @@ from cv_assets.frames.receiving import Received, receive
 from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Acquisition, Preparation, Spec
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import deliveries
 from resources.pictures import as_markdown, figure_png, montage
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview, table_path
+from resources.tables import Snapshot, Tables, table_path
 
 if TYPE_CHECKING:
     from cv_assets.frames.preparing import PreparedDelivery, Shown

@@ -19,10 +19,11 @@ from cv_assets.labels.rules import check_annotations, rejected
 from cv_assets.labels.schema import Annotations, BenchmarkFrames, LabelTable, RejectedAnnotations
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import exports
 from resources.pictures import as_markdown, montage
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
+from resources.tables import Snapshot, Tables
 
 ROWS_FOLLOW_THE_ROW_RULES = Check(
     "rows_follow_the_row_rules", "Can every row of the export count?", blocking=False

@@ -11,9 +11,10 @@ from pydantic import Field
 from cv_assets.release.history import Conclusion, NotAllowedError, conclude, release_in_force, roll_back
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview, table_path, tag_name
+from resources.tables import Snapshot, Tables, table_path, tag_name
 
 HISTORY_ONLY_GROWS = Check("history_only_grows", "Are all earlier rows as they were?")
 RELEASED_MET_EVERY_CRITERION = Check(

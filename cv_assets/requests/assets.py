@@ -11,9 +11,10 @@ from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.requests.base import name_mistake, new_request, same_request
 from cv_assets.requests.schema import TrainingRequest
 from cv_assets.spec.assets import in_force
+from resources.contracts import Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.tables import Audited, Check, TableAsset, Tables
+from resources.tables import Tables
 
 CANDIDATE_IS_NEW = Check("candidate_is_new", "Was no other training requested under this candidate's name?")
 LABELS_ARE_THERE = Check("labels_are_there", "Is there an agreed label to train on?")

@@ -7,8 +7,9 @@ import polars as pl
 
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec, to_table
 from cv_assets.spec.schema import Acquisition, ProjectSpec, Spec
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, preview
+from resources.tables import Snapshot, Tables
 
 ARCHITECTURES_ARE_KNOWN = Check(
     "architectures_are_known", "Can timm build every model of the spec, with its input size and its blocks?"

@@ -8,9 +8,10 @@ from cv_assets.labels.schema import BenchmarkFrames
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from cv_assets.splits.schema import SplitTable
+from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.tables import Audited, Check, TableAsset, Tables, preview
+from resources.tables import Tables
 
 GROUPS_ARE_WHOLE = Check("groups_are_whole", "Has every group one role?")
 PICTURES_ARE_NOT_SHARED = Check("pictures_are_not_shared", "Is no picture, raw or prepared, in two roles?")

@@ -9,10 +9,11 @@ import polars as pl
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import FrozenRecipe, Model, Spec
 from cv_assets.training.schema import Checkpoint
+from resources.contracts import Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
 from resources.pictures import as_markdown, figure_png, montage
-from resources.tables import Audited, Check, TableAsset, Tables
+from resources.tables import Tables
 
 if TYPE_CHECKING:
     from cv_assets.training.recipes import Trained, TrainingSet

@@ -10,10 +10,11 @@ import pytest
 from by_hand import publish_by_hand
 from run_results import failure, metadata
 
+from resources.contracts import Audited, Check, TableAsset, digest
 from resources.deployments import Deployment
 from resources.lake import Lake
 from resources.partitions import candidates, deliveries
-from resources.tables import Audited, Check, Snapshot, TableAsset, Tables, digest, parquet
+from resources.tables import Snapshot, Tables, parquet
 
 
 class Parts(dy.Schema):
