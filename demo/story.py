@@ -309,7 +309,8 @@ def finish(season: Season, file: Path) -> bool:
     golden = season.cast.golden
     screen.tell(
         f"These figures rest on {len(golden)} golden modules with {sum(len(one.cells) for one in golden)} cells: read "
-        "their intervals. The modules were drawn once, with one seed, before anything was trained."
+        "their intervals. The modules were drawn once, with one seed, before anything was trained. The two AUC "
+        "criteria were lowered after this draw had missed one of the first: docs/decisions/0011-acceptance-criteria.md."
     )
     return all(claim.holds for claim in checked)
 

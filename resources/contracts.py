@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import dagster as dg
@@ -200,6 +201,8 @@ def _cell(value: object) -> str | int | float | bool | None:
         return value
     if isinstance(value, float):
         return round(value, 4)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     text = str(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
