@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from cv_assets.frames.schema import REASONS
-from cv_assets.spec.schema import Criterion, Spec
+from cv_assets.spec.evaluation import Criterion
+from cv_assets.spec.schema import Spec
 from demo.modules import Cell
 
 KPIS = {

@@ -26,7 +26,8 @@ from cv_assets.evaluation.band import choose_band
 from cv_assets.evaluation.metrics import Judged, overall, roc_auc
 from cv_assets.frames.preparation import decode, prepare
 from cv_assets.spec.load import load_spec
-from cv_assets.spec.schema import FrozenRecipe, Model, Spec
+from cv_assets.spec.schema import Spec
+from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.backbones import load_backbone
 from cv_assets.training.features import Extractor
 from cv_assets.training.folds import grouped_folds

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from cv_assets.frames.assets import inbox, receipt_path
 from cv_assets.frames.closing import explain
 from cv_assets.frames.inbox import Inbox, Look, Published, read_receipts
+from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.assets import spec_at
-from cv_assets.spec.schema import Acquisition
 from resources.deployments import Deployment
 from resources.partitions import deliveries
 from resources.runs import newest_runs

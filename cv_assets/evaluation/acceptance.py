@@ -12,7 +12,7 @@ import polars as pl
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.schema import ReleaseDecision
-from cv_assets.spec.schema import SMALLER_IS_BETTER, Criterion
+from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Criterion
 
 LOWER_THRESHOLD: Final = "lower_threshold"
 UPPER_THRESHOLD: Final = "upper_threshold"

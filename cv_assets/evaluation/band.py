@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_assets.spec.schema import Band
+from cv_assets.spec.evaluation import Band
 
 Vector = NDArray[np.float64]
 Verdict = Literal["PASS", "REVIEW", "FAIL"]

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.intervals import Interval, Statistic, score_interval
-from cv_assets.spec.schema import Evaluation
+from cv_assets.spec.evaluation import Evaluation
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -16,8 +16,9 @@ from cv_assets.frames.deliveries import Manifest
 from cv_assets.frames.inbox import Inbox
 from cv_assets.frames.receiving import Received, receive
 from cv_assets.frames.schema import PreparedFrames, RawFrames
+from cv_assets.spec.acquisition import Acquisition, Preparation
 from cv_assets.spec.assets import in_force
-from cv_assets.spec.schema import Acquisition, Preparation, Spec
+from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import deliveries

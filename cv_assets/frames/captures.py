@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from cv_assets.frames.headers import Bytes, UnreadableError, read_header
-from cv_assets.spec.schema import CAPTURE_FIELDS, Acquisition
+from cv_assets.spec.acquisition import CAPTURE_FIELDS, Acquisition
 
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,8}")
 _LAST_SECOND: Final = datetime(9999, 12, 31, tzinfo=UTC)

@@ -14,7 +14,7 @@ from typing import Final
 
 from cv_assets.frames.captures import file_time
 from cv_assets.frames.deliveries import Manifest, Waiting
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 _CLOSED_GROUPS: Final = 1000
 _HASH_DIGITS: Final = 6

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from cv_assets.frames.captures import FileName, read_file_name
 from cv_assets.frames.files import Identity
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 _ROTATIONS: Final = 2
 

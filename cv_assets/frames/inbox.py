@@ -20,7 +20,7 @@ from typing import Any, Final
 from cv_assets.frames import closing, deliveries
 from cv_assets.frames.deliveries import Known, Manifest, Memory, Receipt, Sight, Waiting
 from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 Receipts = Mapping[str, Receipt]
 """What became of each claimed file of a delivery, by name."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_assets.frames.headers import Bytes, Header, UnreadableError, read_header
-from cv_assets.spec.schema import Bounds, Preparation
+from cv_assets.spec.acquisition import Bounds, Preparation
 
 Image = NDArray[Any]
 """Pixels of 8 or 16 bits."""

@@ -16,7 +16,7 @@ from cv_assets.frames.captures import read_file_name
 from cv_assets.frames.headers import mapped
 from cv_assets.frames.preparation import Image, Prepared, decode, eight_bit_rgb, preparation_digest, prepare
 from cv_assets.frames.schema import PreparedFrames
-from cv_assets.spec.schema import Acquisition, Preparation
+from cv_assets.spec.acquisition import Acquisition, Preparation
 
 _SHOWN: Final = 12
 _LOOKED_AT: Final = 60

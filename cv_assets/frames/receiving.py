@@ -16,7 +16,7 @@ from cv_assets.frames.deliveries import Manifest, Receipt
 from cv_assets.frames.headers import Bytes, UnreadableError, mapped, read_header
 from cv_assets.frames.inbox import Inbox
 from cv_assets.frames.schema import RawFrames
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 
 @dataclass(frozen=True)

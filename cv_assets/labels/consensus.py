@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from cv_assets.labels.schema import LabelTable
-from cv_assets.spec.schema import Consensus
+from cv_assets.spec.labels import Consensus
 
 _OBJECTS: Final = LabelTable.create_empty().schema["objects"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cv_assets.spec.schema import Release
+from cv_assets.spec.evaluation import Release
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import version_in_force
-from cv_assets.spec.schema import Release
+from cv_assets.spec.evaluation import Release
 
 FIRST_VERSION = "v1.0.0"
 

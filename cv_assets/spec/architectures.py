@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from cv_assets.spec.mistakes import did_you_mean
-from cv_assets.spec.schema import FrozenRecipe, Model, Spec
+from cv_assets.spec.schema import Spec
+from cv_assets.spec.training import FrozenRecipe, Model
 
 _STAGES: Final = ("blocks", "stages", "layers")
 """Where timm's models keep their stages; ResNets have `layer1` to `layer4` instead."""

@@ -5,8 +5,9 @@ import re
 import dagster as dg
 import polars as pl
 
+from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec, to_table
-from cv_assets.spec.schema import Acquisition, ProjectSpec, Spec
+from cv_assets.spec.schema import ProjectSpec, Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.tables import Snapshot, Tables

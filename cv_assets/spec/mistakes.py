@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cv_assets.spec.schema import PATTERNS, Section, Spec
+from cv_assets.spec.schema import Spec
+from cv_assets.spec.section import PATTERNS, Section
 
 Place = tuple[str | int, ...]
 """The keys and list positions that lead from the top of the file to a setting."""

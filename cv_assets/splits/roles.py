@@ -15,7 +15,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cv_assets.spec.schema import SPLIT_COLUMNS, Shares, Splits
+from cv_assets.spec.training import SPLIT_COLUMNS, Shares, Splits
 from cv_assets.splits.schema import SplitTable
 
 DEALT: Final = ("train", "val", "test")

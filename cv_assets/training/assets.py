@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 
 from cv_assets.spec.assets import in_force
-from cv_assets.spec.schema import FrozenRecipe, Model, Spec
+from cv_assets.spec.schema import Spec
+from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.schema import Checkpoint
 from resources.contracts import Audited, Check, TableAsset
 from resources.deployments import Deployment

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from cv_assets.spec.architectures import patch_of
-from cv_assets.spec.schema import Model, Weights
+from cv_assets.spec.training import Model, Weights
 from cv_assets.training.cache import cached_file, sha256_of
 from cv_assets.training.tensors import read_tensors, to_bytes
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from cv_assets.spec.schema import Model, Training
+from cv_assets.spec.training import Model, Training
 from cv_assets.splits.roles import picture_of
 from cv_assets.training.features import FeatureNet, to_input, versions
 from cv_assets.training.heads import Labels

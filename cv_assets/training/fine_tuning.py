@@ -19,7 +19,7 @@ from sklearn.utils import compute_class_weight
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from torch import nn
 
-from cv_assets.spec.schema import FineTuneRecipe
+from cv_assets.spec.training import FineTuneRecipe
 from cv_assets.training.backbones import Backbone
 from cv_assets.training.features import FeatureNet
 from cv_assets.training.folds import Indices, grouped_folds

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_assets.spec.schema import FrozenRecipe, Model
+from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.backbones import restore_backbone
 from cv_assets.training.cache import sha256_of
 from cv_assets.training.features import Extractor, Image, Pool

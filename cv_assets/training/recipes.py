@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cv_assets.spec.schema import FineTuneRecipe, FrozenRecipe, Model, Training
+from cv_assets.spec.training import FineTuneRecipe, FrozenRecipe, Model, Training
 from cv_assets.training.backbones import Backbone, load_backbone
 from cv_assets.training.features import Extractor, Image, read_image, to_input
 from cv_assets.training.fine_tuning import Epoch, Say, Trainer, pick_device

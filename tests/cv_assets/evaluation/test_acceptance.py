@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cv_assets.evaluation.acceptance import Choice, choose_model, decide, in_words, judge
 from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
-from cv_assets.spec.schema import Criterion
+from cv_assets.spec.evaluation import Criterion
 
 CNN = Choice("cnn", "best", sound=True)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, choose_band, verdict
-from cv_assets.spec.schema import Band
+from cv_assets.spec.evaluation import Band
 
 FRAMES = st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.booleans()), min_size=2).filter(
     lambda frames: len({defective for _, defective in frames}) == 2

@@ -18,7 +18,7 @@ from cv_assets.evaluation.metrics import (
     overall,
     roc_auc,
 )
-from cv_assets.spec.schema import Band, Criterion, Evaluation
+from cv_assets.spec.evaluation import Band, Criterion, Evaluation
 
 BAND = OperatingBand(0.3, 0.7)
 SETTINGS = Evaluation(

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.report import bands, judging_scores, out_of_fold_scores, report, with_verdicts
 from cv_assets.evaluation.schema import EvaluationReport
+from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Metric
 from cv_assets.spec.load import load_spec
-from cv_assets.spec.schema import SMALLER_IS_BETTER, Metric, Spec
+from cv_assets.spec.schema import Spec
 
 SPEC = load_spec(Path(__file__).parents[3] / "specs" / "solar_cells.yaml")
 BAND = {"cnn": OperatingBand(0.3, 0.7)}

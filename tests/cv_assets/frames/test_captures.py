@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.frames.captures import capture_id, capture_row, file_time, lake_path, read_file_name
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 CELLS = Acquisition(
     file_name=r"(?P<station>[^_]+)_(?P<camera>[^_]+)_(?P<time>\d{8}T\d{6})_(?P<product>mono|poly)"

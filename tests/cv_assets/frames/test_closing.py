@@ -9,7 +9,7 @@ from cv_assets.frames.captures import read_file_name
 from cv_assets.frames.closing import close, explain, note_groups
 from cv_assets.frames.deliveries import Sight, Waiting
 from cv_assets.frames.files import Identity
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 MINUTE = 60.0
 

@@ -19,7 +19,7 @@ from cv_assets.frames.deliveries import Known, Receipt, is_takeable, window
 from cv_assets.frames.inbox import Inbox, Published, read_receipts
 from cv_assets.frames.receiving import receive
 from cv_assets.frames.schema import RawFrames
-from cv_assets.spec.schema import Acquisition
+from cv_assets.spec.acquisition import Acquisition
 
 NOW = 1_800_000_000.0
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cv_assets.frames.preparation import decode, eight_bit_rgb, preparation_digest, prepare, statistics
 from cv_assets.frames.schema import REASONS, STATISTICS
-from cv_assets.spec.schema import Bounds, Preparation, Spec
+from cv_assets.spec.acquisition import Bounds, Preparation
+from cv_assets.spec.schema import Spec
 
 CELL = make_frames.cell()
 

@@ -8,7 +8,7 @@ from make_labels import START, accepted, frame, raw_frames, statement
 
 from cv_assets.labels.consensus import cast_votes, label_frames
 from cv_assets.labels.schema import LabelTable
-from cv_assets.spec.schema import Consensus
+from cv_assets.spec.labels import Consensus
 
 FRAMES = raw_frames("a", "b", "c")
 # Each example resolves tables; a busy machine is no reason to fail.

@@ -3,7 +3,7 @@
 import polars as pl
 
 from cv_assets.release.candidates import propose
-from cv_assets.spec.schema import Release
+from cv_assets.spec.evaluation import Release
 
 PERSON, POLICY = Release(approval="person", approvers=("ada", "bo")), Release(approval="automatic")
 PASSED, FAILED = pl.DataFrame({"passed": [True, True]}), pl.DataFrame({"passed": [True, False]})

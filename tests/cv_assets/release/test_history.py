@@ -16,7 +16,7 @@ from cv_assets.release.history import (
     roll_back,
 )
 from cv_assets.release.schema import Releases
-from cv_assets.spec.schema import Release
+from cv_assets.spec.evaluation import Release
 
 EMPTY = Releases.create_empty()
 BY_A_PERSON = Release(approval="person", approvers=("ada",))

@@ -7,9 +7,11 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Criterion, Metric
 from cv_assets.spec.load import load_spec, parse_spec
 from cv_assets.spec.mistakes import sections_of
-from cv_assets.spec.schema import SMALLER_IS_BETTER, Criterion, Metric, Section, Spec, Step
+from cv_assets.spec.schema import Spec
+from cv_assets.spec.section import Section, Step
 from resources.deployments import ROOT
 
 TEMPLATE = ROOT / "specs" / "template.yaml"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
-from cv_assets.spec.schema import Shares, Splits
+from cv_assets.spec.training import Shares, Splits
 from cv_assets.splits.leaks import leaks
 from cv_assets.splits.roles import DEALT, assemble_splits, captures_with_groups, position, role_of
 from cv_assets.splits.schema import SplitTable

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cv_assets.spec.schema import Model, Training
+from cv_assets.spec.training import Model, Training
 from cv_assets.training.recipes import TrainingSet, training_set
 
 CLASSES = ("sound", "defective")

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from cv_assets.spec.load import load_spec
-from cv_assets.spec.schema import WEIGHT_PACKAGES, Model
+from cv_assets.spec.training import WEIGHT_PACKAGES, Model
 from cv_assets.training.backbones import PACKAGES, load_backbone, package_file, restore_backbone
 from cv_assets.training.tensors import to_bytes
 from resources.deployments import ROOT

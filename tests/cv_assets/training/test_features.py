@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from cv_assets.spec.schema import Model
+from cv_assets.spec.training import Model
 from cv_assets.training.backbones import load_backbone
 from cv_assets.training.features import Extractor, FeatureNet, Image, read_image, to_input
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cv_assets.spec.schema import FineTuneRecipe, Model
+from cv_assets.spec.training import FineTuneRecipe, Model
 from cv_assets.training.backbones import load_backbone
 from cv_assets.training.features import to_input
 from cv_assets.training.fine_tuning import Trainer, augment, pick_device

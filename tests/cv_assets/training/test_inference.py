@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cv_assets.spec.schema import Model, Training
+from cv_assets.spec.training import Model, Training
 from cv_assets.training.checkpoints import checkpoint_files, checkpoint_row
 from cv_assets.training.inference import Predictor, latency_ms, load_predictor
 from cv_assets.training.recipes import Trained, TrainingSet, train

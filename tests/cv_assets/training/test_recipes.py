@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cv_assets.spec.schema import Model, Training
+from cv_assets.spec.training import Model, Training
 from cv_assets.training.recipes import TrainingSet, train, training_set
 
 CLASSES = ("sound", "defective")
