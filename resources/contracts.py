@@ -37,6 +37,11 @@ class Table:
     merges: str = ""
     tags: Mapping[str, str] | None = None
 
+    @functools.cached_property
+    def data_version(self) -> str:
+        """The hash of the rows without what is volatile; reading all of them, it is taken once."""
+        return digest(self.rows, self.volatile)
+
 
 Audited = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Table]]
 """What an asset function returns: its checks, then its table."""
@@ -150,9 +155,10 @@ class TableAsset:
             for check in answers
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         )
+        table = Table(rows, volatile, files or {}, refused_by, merges, tags)
         yield dg.MaterializeResult(
-            value=Table(rows, volatile, files or {}, refused_by, merges, tags),
-            data_version=dg.DataVersion(digest(rows, volatile)),
+            value=table,
+            data_version=dg.DataVersion(table.data_version),
             metadata={"rows": preview(rows), **(metadata or {})},
         )
 

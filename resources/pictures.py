@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +53,11 @@ def as_markdown(png: bytes, alt: str) -> str:
     """The picture as Markdown that needs no server, for `dg.MetadataValue.md`; `alt` says what it shows."""
     text = alt.translate(str.maketrans("[]\n", "() "))
     return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """The picture as metadata of a materialization."""
+    return dg.MetadataValue.md(as_markdown(png, alt))
 
 
 def _smallest_needed(attempts: Iterator[bytes]) -> bytes:

@@ -17,3 +17,9 @@ def newest_runs(
     filters = dg.RunsFilter(job_name=job, tags={_PARTITION: list(partitions)})
     newest_last = reversed(instance.get_runs(filters))
     return {run.tags[_PARTITION]: run for run in newest_last}
+
+
+def run_with_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
+    """The newest run that was requested under `run_key`; a sensor's key is spent once there is one."""
+    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
+    return runs[0] if runs else None

@@ -128,10 +128,10 @@ class Tables(dg.IOManager):
         context.log.info(f"{asset} is read at commit {snapshot.commit}")
         if not context.has_asset_partitions:
             return snapshot.table(asset)
-        published = set(snapshot.partitions(asset))
         keys = context.asset_partition_keys
         if len(keys) == 1:
             return snapshot.table(asset, keys[0])
+        published = set(snapshot.partitions(asset))
         found = [snapshot.table(asset, key) for key in sorted(published.intersection(keys))]
         if not found:
             raise FileNotFoundError(
@@ -260,7 +260,7 @@ class Tables(dg.IOManager):
             "partition": context.partition_key if context.has_asset_partitions else "",
             "code_version": context.asset_spec.code_version or "",
             "rows": str(obj.rows.height),
-            "data_version": digest(obj.rows, obj.volatile),
+            "data_version": obj.data_version,
             "input_commit": snapshot.commit,
             "reads": json.dumps(_in_short(snapshot.reads)),
             "tags": json.dumps(dict(obj.tags or {})),
@@ -329,9 +329,7 @@ def _unchanged(snapshot: Snapshot, path: str, obj: Table) -> bool:
         published = pl.read_parquet(snapshot.fetch(path))
     except FileNotFoundError:
         return False
-    same_rows = published.schema == obj.rows.schema and digest(published, obj.volatile) == digest(
-        obj.rows, obj.volatile
-    )
+    same_rows = published.schema == obj.rows.schema and digest(published, obj.volatile) == obj.data_version
     return same_rows and all(
         set(files) <= set(snapshot.lake.paths(snapshot.commit, f"{folder}/"))
         for folder, files in itertools.groupby(

@@ -7,6 +7,7 @@ from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
+from resources.runs import run_with_key
 from resources.tables import Snapshot, Tables
 
 
@@ -40,8 +41,8 @@ def release_passed_candidates(
             waiting.append(proposal.why)
             continue
         run_key = f"{key}-{candidate.commit[:12]}"
-        if earlier := context.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1):
-            waiting.append(_earlier(earlier[0], key))
+        if earlier := run_with_key(context.instance, run_key):
+            waiting.append(_earlier(earlier, key))
             continue
         config = {"candidate": key, "approver": "policy", "why": ""}
         requests.append(dg.RunRequest(run_key=run_key, run_config={"ops": {"releases": {"config": config}}}))

@@ -5,6 +5,7 @@ import dagster as dg
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec
 from cv_assets.spec.schema import ProjectSpec
 from resources.deployments import Deployment
+from resources.runs import run_with_key
 from resources.tables import Tables, table_path
 
 
@@ -32,8 +33,8 @@ def spec_changes(
     # The commit is part of the key: a spec that comes back after another one is published again.
     publication = next(tables.lake.log(head.commit, table_path("project_spec")), None)
     run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
-    if earlier := context.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1):
-        return dg.SkipReason(_earlier(earlier[0], digest(spec)))
+    if earlier := run_with_key(context.instance, run_key):
+        return dg.SkipReason(_earlier(earlier, digest(spec)))
     return dg.RunRequest(run_key=run_key, tags={"spec": digest(spec), "changed": ", ".join(changed)})
 
 

@@ -13,7 +13,7 @@ from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.pictures import as_markdown, figure_png
+from resources.pictures import figure_png, picture
 from resources.tables import Snapshot, Tables, parquet
 
 EVERY_FRAME_IS_SCORED = Check(
@@ -235,9 +235,9 @@ def _pictures(
             str(name): judge_frames(part, spec)
             for (name,), part in scores.filter(pl.col("model") == model).group_by("set", maintain_order=True)
         }
-        picture = figure_png(scores_figure(sets, band, spec.evaluation.calibration_bins))
-        pictures[f"scores of {model}"] = dg.MetadataValue.md(as_markdown(picture, f"{model}: {band.words}"))
+        figure = figure_png(scores_figure(sets, band, spec.evaluation.calibration_bins))
+        pictures[f"scores of {model}"] = picture(figure, f"{model}: {band.words}")
     for set_ in rows["set"].unique(maintain_order=True):
-        picture = figure_png(slices_figure(rows, set_))
-        pictures[f"slices of {set_}"] = dg.MetadataValue.md(as_markdown(picture, f"metrics by slice, {set_}"))
+        figure = figure_png(slices_figure(rows, set_))
+        pictures[f"slices of {set_}"] = picture(figure, f"metrics by slice, {set_}")
     return pictures

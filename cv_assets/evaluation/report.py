@@ -15,6 +15,7 @@ from cv_assets.evaluation.band import OperatingBand, choose_band, verdict
 from cv_assets.evaluation.intervals import Interval, quantile_interval
 from cv_assets.evaluation.metrics import Judged, Measurement, mean, measure, measurement
 from cv_assets.evaluation.schema import EvaluationReport
+from cv_assets.frames.captures import attribute
 from cv_assets.spec.schema import Spec
 
 JUDGING: Final = ("test", "golden", "challenge")
@@ -78,12 +79,13 @@ def report(
     """
     rows = []
     for (model, set_), part in scores.group_by("model", "set", maintain_order=True):
-        measured = [
-            *measure_set(part, operating_bands[str(model)], spec),
-            *_agreement(part, agreement, spec) * (set_ not in ("golden", "challenge")),
-            *_latency(latencies_ms.get((str(model), str(set_)), ()), spec),
-            *_thresholds(part, operating_bands[str(model)], spec) * (set_ == "out_of_fold"),
-        ]
+        band = operating_bands[str(model)]
+        measured = measure_set(part, band, spec)
+        if set_ not in ("golden", "challenge"):
+            measured += _agreement(part, agreement, spec)
+        measured += _latency(latencies_ms.get((str(model), str(set_)), ()), spec)
+        if set_ == "out_of_fold":
+            measured += _thresholds(part, band, spec)
         rows += [_row(str(model), str(set_), one) for one in measured]
     return pl.DataFrame(rows, schema=EvaluationReport.create_empty().schema)
 
@@ -91,7 +93,7 @@ def report(
 def measure_set(scores: pl.DataFrame, band: OperatingBand, spec: Spec) -> list[Measurement]:
     """All metrics of one model on one set: on all frames, each class and each operating condition."""
     slices = {
-        f"{name}={value}": (_attribute(scores, name) == value).to_numpy()
+        f"{name}={value}": scores.select(attribute(name).fill_null("") == value).to_series().to_numpy()
         for name, values in spec.conditions.items()
         for value in values
     }
@@ -108,10 +110,6 @@ def with_verdicts(
         verdict(score, operating_bands[model]) for score, model in zip(defect, scores["model"], strict=True)
     ]
     return scores.with_columns(defect_score=defect, verdict=pl.Series(said, dtype=pl.String))
-
-
-def _attribute(scores: pl.DataFrame, name: str) -> pl.Series:
-    return scores["attributes"].str.json_path_match(f"$.{name}").fill_null("")
 
 
 def _agreement(scores: pl.DataFrame, agreement: Mapping[str, float], spec: Spec) -> list[Measurement]:

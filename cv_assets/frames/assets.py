@@ -22,7 +22,7 @@ from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import deliveries
-from resources.pictures import as_markdown, figure_png, montage
+from resources.pictures import figure_png, montage, picture
 from resources.tables import Snapshot, Tables, table_path
 
 if TYPE_CHECKING:
@@ -152,15 +152,6 @@ def prepared_frames(
         )
 
 
-def _few_are_rejected(rows: pl.DataFrame, bound: float) -> dg.AssetCheckResult:
-    from cv_assets.frames.preparing import rejections
-
-    share = rows.filter(~pl.col("accepted")).height / max(rows.height, 1)
-    return FEW_ARE_REJECTED.result(
-        share <= bound, f"{rejections(rows)}; at most {bound:.0%} may be.", {"share": share}
-    )
-
-
 def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
     """The watched folder of a deployment."""
     return Inbox(
@@ -257,6 +248,15 @@ def _miscounted(raw_frames: pl.DataFrame, prepared_frames: pl.DataFrame) -> pl.D
     return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
 
 
+def _few_are_rejected(rows: pl.DataFrame, bound: float) -> dg.AssetCheckResult:
+    from cv_assets.frames.preparing import rejections
+
+    share = rows.filter(~pl.col("accepted")).height / max(rows.height, 1)
+    return FEW_ARE_REJECTED.result(
+        share <= bound, f"{rejections(rows)}; at most {bound:.0%} may be.", {"share": share}
+    )
+
+
 def _pictures(
     delivery: "PreparedDelivery", raw_frames: pl.DataFrame, snapshot: Snapshot, spec: Spec
 ) -> dict[str, dg.MetadataValue]:
@@ -275,7 +275,7 @@ def _pictures(
 def _montage(name: str, shown: "Shown") -> dict[str, dg.MetadataValue]:
     if not shown.images:
         return {}
-    return {name: dg.MetadataValue.md(as_markdown(montage(shown.images, shown.captions), f"{name} frames"))}
+    return {name: picture(montage(shown.images, shown.captions), f"{name} frames")}
 
 
 def _focus(rows: pl.DataFrame, preparation: Preparation) -> dict[str, dg.MetadataValue]:
@@ -292,4 +292,4 @@ def _focus(rows: pl.DataFrame, preparation: Preparation) -> dict[str, dg.Metadat
         axes.axvline(bound, color="tab:red", label=f"rejected below {bound:g}")
         axes.legend()
     axes.set(xlabel="focus (variance of the Laplacian)", ylabel="frames")
-    return {"focus": dg.MetadataValue.md(as_markdown(figure_png(figure), "focus of the decoded frames"))}
+    return {"focus": picture(figure_png(figure), "focus of the decoded frames")}

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+import polars as pl
+
 from cv_assets.frames.headers import Bytes, UnreadableError, read_header
 from cv_assets.spec.acquisition import CAPTURE_FIELDS, Acquisition
 
@@ -144,3 +146,8 @@ def _time(text: str | None, time_format: str | None) -> datetime | None:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except OverflowError:
         return None
+
+
+def attribute(name: str) -> pl.Expr:
+    """One attribute of each row, read from its column `attributes`; null where a file name does not state it."""
+    return pl.col("attributes").str.json_path_match(f"$.{name}")

@@ -80,7 +80,7 @@ def first_frames(raw_frames: pl.DataFrame, fetch: Callable[[str], Path], max_pix
     """The first frames as they were taken, by their file names, without those that are no picture."""
     shown = Shown([], [])
     for path, file_name in raw_frames.select("path", "file_name").head(_LOOKED_AT).iter_rows():
-        if (image := _decoded(fetch(path), max_pixels)) is not None:
+        if (image := decode_to_show(fetch(path), max_pixels)) is not None:
             shown.images.append(image)
             shown.captions.append(file_name)
         if len(shown.images) == _SHOWN:
@@ -92,7 +92,7 @@ def accepted_frames(delivery: PreparedDelivery, raw_frames: pl.DataFrame) -> Sho
     """Some accepted frames as a model sees them, spread over the delivery."""
     accepted = _with_parts(delivery, raw_frames).filter("accepted")
     some = accepted.gather_every(max(1, -(-accepted.height // _SHOWN)))
-    images = [_decoded(delivery.files[path], max_pixels=1 << 30) for path in some["path"]]
+    images = [decode_to_show(delivery.files[path], max_pixels=1 << 30) for path in some["path"]]
     return Shown(images, some["part"].to_list())
 
 
@@ -101,12 +101,19 @@ def rejected_frames(
 ) -> Shown:
     """The first rejected frames as they were taken, each with the reason and its score."""
     some = _with_parts(delivery, raw_frames).filter(~pl.col("accepted")).head(_SHOWN)
-    images = [_decoded(fetch(path), max_pixels) for path in some["raw_path"]]
+    images = [decode_to_show(fetch(path), max_pixels) for path in some["raw_path"]]
     captions = [
         f"{part}: {reason}" + ("" if score is None else f" {score:.4g}")
         for part, reason, score in some.select("part", "reason", "score").iter_rows()
     ]
     return Shown(images, captions)
+
+
+def decode_to_show(file: Path, max_pixels: int) -> Image | None:
+    """The picture in `file` as people look at it, (H, W, 3) RGB of 8 bits; None when it is none, or too large."""
+    with mapped(file) as content:
+        image = decode(content, max_pixels)
+    return None if image is None else eight_bit_rgb(image)
 
 
 def rejections(prepared_frames: pl.DataFrame) -> str:
@@ -150,9 +157,3 @@ def _one_thread_per_frame() -> Iterator[None]:
 def _with_parts(delivery: PreparedDelivery, raw_frames: pl.DataFrame) -> pl.DataFrame:
     parts = raw_frames.select("capture_id", "part", raw_path="path")
     return delivery.rows.join(parts, on="capture_id", maintain_order="left")
-
-
-def _decoded(file: Path, max_pixels: int) -> Image | None:
-    with mapped(file) as content:
-        image = decode(content, max_pixels)
-    return None if image is None else eight_bit_rgb(image)

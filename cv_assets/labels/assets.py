@@ -22,7 +22,7 @@ from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import exports
-from resources.pictures import as_markdown, montage
+from resources.pictures import montage, picture
 from resources.tables import Snapshot, Tables
 
 ROWS_FOLLOW_THE_ROW_RULES = Check(
@@ -114,7 +114,8 @@ def rejected_annotations(
     An annotation of a frame that has not arrived is not among them: it waits for its frame.
     """
     spec = in_force(project_spec, deployment)
-    checked = _checked(tables.snapshot(context), spec)
+    snapshot = tables.snapshot(context)
+    checked = _checked(snapshot, _raw_frames(snapshot), spec)
     diverted = rejected(checked, spec)
     yield from REJECTED_ANNOTATIONS.audited(
         diverted,
@@ -138,8 +139,8 @@ def benchmark_frames(
     It only grows, by one version for each extension. No vote and no later statement changes a frame that is in it.
     """
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
-    current = snapshot.table("benchmark_frames", or_empty=BenchmarkFrames)
-    frames, set_aside = extend_benchmark(current, _checked(snapshot, spec), spec.pass_class)
+    raw_frames, current = _raw_frames(snapshot), snapshot.table("benchmark_frames", or_empty=BenchmarkFrames)
+    frames, set_aside = extend_benchmark(current, _checked(snapshot, raw_frames, spec), spec.pass_class)
     yield from BENCHMARK_FRAMES.audited(
         frames,
         checks=[
@@ -153,7 +154,7 @@ def benchmark_frames(
             "version": version_of(frames),
             "added": frames.height - current.height,
             "classes": _counts(frames.select("set", "label")),
-            **_golden_pictures(frames, snapshot, spec),
+            **_golden_pictures(frames, raw_frames, snapshot, spec),
         },
     )
 
@@ -175,12 +176,10 @@ def label_table(
     from cv_assets.labels.validation import validate
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
-    checked, frames = _checked(snapshot, spec), _raw_frames(snapshot)
-    judging = benchmark_frames.select("frame_id")
-    votes = cast_votes(checked, spec.pass_class).join(judging, on="frame_id", how="anti")
-    labels = label_frames(checked, spec.labels.consensus, spec.pass_class).join(
-        judging, on="frame_id", how="anti", maintain_order="left"
-    )
+    frames = _raw_frames(snapshot)
+    checked = _checked(snapshot, frames, spec)
+    votes = cast_votes(checked, spec.pass_class).join(benchmark_frames, on="frame_id", how="anti")
+    labels = label_frames(votes, spec.labels.consensus)
     validation = validate(
         labels, frames=frames["frame_id"], benchmark=benchmark_frames["frame_id"], spec=spec
     )
@@ -219,10 +218,8 @@ def _export(snapshot: Snapshot, deployment: Deployment, spec: Spec, key: str) ->
     return found
 
 
-def _checked(snapshot: Snapshot, spec: Spec) -> pl.DataFrame:
-    return check_annotations(
-        snapshot.tables("annotations", or_empty=Annotations), _raw_frames(snapshot), spec
-    )
+def _checked(snapshot: Snapshot, raw_frames: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+    return check_annotations(snapshot.tables("annotations", or_empty=Annotations), raw_frames, spec)
 
 
 def _raw_frames(snapshot: Snapshot) -> pl.DataFrame:
@@ -298,10 +295,10 @@ def _disputed_pictures(
 
 
 def _golden_pictures(
-    benchmark: pl.DataFrame, snapshot: Snapshot, spec: Spec
+    benchmark: pl.DataFrame, frames: pl.DataFrame, snapshot: Snapshot, spec: Spec
 ) -> dict[str, dg.MarkdownMetadataValue]:
     """The first golden frames of each class."""
-    golden = _with_places(benchmark.filter(pl.col("set") == "golden"), _raw_frames(snapshot))
+    golden = _with_places(benchmark.filter(pl.col("set") == "golden"), frames)
     some = golden.sort(pl.int_range(pl.len()).over("label"), "label")
     captions = [f"{label}: {name}" for label, name in some.select("label", "file_name").iter_rows()]
     sheet = _sheet(some["path"], captions, snapshot, spec, "golden frames with their labels")
@@ -320,11 +317,11 @@ def _sheet(
     paths: pl.Series, captions: Sequence[str], snapshot: Snapshot, spec: Spec, alt: str
 ) -> dg.MarkdownMetadataValue | None:
     """A montage of the first of these raw frames; None when there is none."""
-    from cv_assets.frames.preparation import decode, eight_bit_rgb
+    from cv_assets.frames.preparing import decode_to_show
 
     shown = list(zip(paths, captions, strict=True))[:MOST_PICTURES]
     if not shown:
         return None
-    decoded = [decode(snapshot.read(path), spec.preparation.bounds.max_pixels) for path, _ in shown]
-    pictures = [None if image is None else eight_bit_rgb(image) for image in decoded]
-    return dg.MetadataValue.md(as_markdown(montage(pictures, [caption for _, caption in shown]), alt))
+    max_pixels = spec.preparation.bounds.max_pixels
+    pictures = [decode_to_show(snapshot.fetch(path), max_pixels) for path, _ in shown]
+    return picture(montage(pictures, [caption for _, caption in shown]), alt)

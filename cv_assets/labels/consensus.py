@@ -63,14 +63,13 @@ def cast_votes(checked: pl.DataFrame, pass_class: str) -> pl.DataFrame:
     )
 
 
-def label_frames(checked: pl.DataFrame, consensus: Consensus, pass_class: str) -> pl.DataFrame:
-    """The label of every frame that has a vote, as rows of `LabelTable`, sorted by frame.
+def label_frames(votes: pl.DataFrame, consensus: Consensus) -> pl.DataFrame:
+    """The label of every frame that has one of the `votes` that were cast, as rows of `LabelTable`, sorted by frame.
 
     A frame waits for review when it has fewer than `min_votes` votes, when a vote is unsure (by the rule `unsure`),
     or when no single class leads with at least `min_agreement` of all votes. The objects of a label are those of the
     newest vote for it: boxes of several people are not averaged.
     """
-    votes = cast_votes(checked, pass_class)
     return (
         votes.group_by("frame_id")
         .agg(

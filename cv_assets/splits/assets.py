@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from cv_assets.frames.captures import attribute
 from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.labels.schema import BenchmarkFrames
 from cv_assets.spec.assets import in_force
@@ -137,10 +138,7 @@ def _roles(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _counts(rows: pl.DataFrame, spec: Spec) -> pl.DataFrame:
     """Frames by role, class and each condition of the spec."""
-    conditions = [
-        pl.col("attributes").str.json_path_match(f"$.{name}").fill_null("-").alias(name)
-        for name in spec.conditions
-    ]
+    conditions = [attribute(name).fill_null("-").alias(name) for name in spec.conditions]
     by = ["role", "label", *spec.conditions]
     counted = (
         rows.with_columns(conditions).group_by(by).agg(frames=pl.len(), groups=pl.col("group").n_unique())

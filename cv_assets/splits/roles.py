@@ -15,6 +15,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cv_assets.frames.captures import attribute
 from cv_assets.spec.training import SPLIT_COLUMNS, Shares, Splits
 from cv_assets.splits.schema import SplitTable
 
@@ -93,7 +94,7 @@ def captures_with_groups(raw_frames: pl.DataFrame, group_by: Sequence[str]) -> p
 def _component(name: str) -> pl.Expr:
     if name in SPLIT_COLUMNS:
         return pl.col(name)
-    return pl.col("attributes").str.json_path_match(f"$.{name}")
+    return attribute(name)
 
 
 def _joined(captures: pl.DataFrame, prepared_frames: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from cv_assets.training.schema import Checkpoint
 from resources.contracts import Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.pictures import as_markdown, figure_png, montage
+from resources.pictures import figure_png, montage, picture
 from resources.tables import Tables
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _metadata(trained: "Trained", frames: "TrainingSet", spec: Spec) -> Mapping[
     return {
         "out_of_fold_roc_auc": out_of_fold_auc(trained, frames, pass_class),
         "seconds": round(trained.seconds, 2),
-        "figure": dg.MetadataValue.md(as_markdown(figure, "loss or ROC curve, and out-of-fold scores")),
+        "figure": picture(figure, "loss or ROC curve, and out-of-fold scores"),
         **{name.replace(" ", "_"): value for name, value in trained.costs.items()},
         **_mistakes(confidently_wrong(trained, frames, _SHOWN).rows(named=True), frames),
     }
@@ -146,7 +146,5 @@ def _mistakes(rows: Sequence[Mapping[str, Any]], frames: "TrainingSet") -> Mappi
     if not rows:
         return {}
     captions = [f"{row['label']}, said {row['said']} {row['probability']:.2f}" for row in rows]
-    picture = montage([frames.image(row["index"]) for row in rows], captions)
-    return {
-        "confidently_wrong_out_of_fold": dg.MetadataValue.md(as_markdown(picture, "most confident mistakes"))
-    }
+    sheet = montage([frames.image(row["index"]) for row in rows], captions)
+    return {"confidently_wrong_out_of_fold": picture(sheet, "most confident mistakes")}

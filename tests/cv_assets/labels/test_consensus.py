@@ -20,7 +20,7 @@ WHO = ("ann", "bob", "cy", "dee", "eve")
 
 
 def labels(*statements, rule=THREE):
-    table = label_frames(accepted(*statements, frames=FRAMES), rule, "sound")
+    table = label_frames(cast_votes(accepted(*statements, frames=FRAMES), "sound"), rule)
     return LabelTable.validate(table.select(LabelTable.column_names()))
 
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from make_labels import accepted, demo_spec, frame, imports_great_expectations, raw_frames, statement
 
-from cv_assets.labels.consensus import label_frames
+from cv_assets.labels.consensus import cast_votes, label_frames
 from cv_assets.labels.expectations import EXPECTATIONS
 from cv_assets.labels.schema import LabelTable
 
@@ -24,7 +24,7 @@ def labels():
             ("ann", "bob", "cy"), [{"s": "sound", "d": "defective"}[one] for one in given], strict=False
         )
     ]
-    table = label_frames(accepted(*said, frames=FRAMES), SPEC.labels.consensus, SPEC.pass_class)
+    table = label_frames(cast_votes(accepted(*said, frames=FRAMES), SPEC.pass_class), SPEC.labels.consensus)
     return table.select(LabelTable.column_names())
 
 
