@@ -8,7 +8,6 @@ from typing import Final
 from demo.api import Dagster, Run
 from demo.screen import Bar, Screen
 from demo.server import Server
-from resources.lake import RefNotFoundError
 from resources.tables import Snapshot, Tables
 
 LOOK_EVERY_SECONDS: Final = 1.0
@@ -38,10 +37,7 @@ class Watch:
 
     def candidate(self, key: str) -> Snapshot | None:
         """The candidate's branch as it is now; None before its first step ran."""
-        try:
-            return self.tables.candidate(key)
-        except RefNotFoundError:
-            return None
+        return self.tables.candidate(key)
 
     def until(self, what: str, sensor: str, happened: Callable[[list[Run]], bool]) -> None:
         """Look every second until `happened` says so of the runs; `what` and `sensor` tell a person what is awaited.

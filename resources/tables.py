@@ -114,9 +114,12 @@ class Tables(dg.IOManager):
         """The data branch as it is now: for sensors, which pin nothing."""
         return Snapshot(self.lake, self.lake.resolve(self.deployment.branch))
 
-    def candidate(self, key: str) -> Snapshot:
-        """The candidate's data branch as it is now. Raises RefNotFoundError before its first step ran."""
-        return Snapshot(self.lake, self.lake.resolve(candidate_branch(self.deployment.branch, key)))
+    def candidate(self, key: str) -> Snapshot | None:
+        """The candidate's data branch as it is now; None before its first step ran."""
+        try:
+            return Snapshot(self.lake, self.lake.resolve(candidate_branch(self.deployment.branch, key)))
+        except RefNotFoundError:
+            return None
 
     def snapshot(self, context: dg.AssetExecutionContext) -> Snapshot:
         """The commit that this step's inputs come from, for reading bytes and histories in an asset's body."""

@@ -6,9 +6,8 @@ from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
-from resources.lake import RefNotFoundError
 from resources.runs import run_with_key
-from resources.tables import Snapshot, Tables
+from resources.tables import Tables
 
 
 @dg.sensor(
@@ -33,7 +32,7 @@ def release_passed_candidates(
     opened = [key for key in head.partitions("training_request") if key not in concluded]
     requests, waiting = [], []
     for key in opened:
-        candidate = _candidate(tables, key)
+        candidate = tables.candidate(key)
         decided = candidate and candidate.has("release_decision", key)
         decision = candidate.table("release_decision", key) if candidate and decided else None
         proposal = propose(key, decision, policy)
@@ -49,13 +48,6 @@ def release_passed_candidates(
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SkipReason("; ".join(waiting) or "No candidate is open.")
-
-
-def _candidate(tables: Tables, key: str) -> Snapshot | None:
-    try:
-        return tables.candidate(key)
-    except RefNotFoundError:
-        return None
 
 
 def _earlier(run: dg.DagsterRun, candidate: str) -> str:

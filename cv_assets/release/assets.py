@@ -13,7 +13,6 @@ from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
-from resources.lake import RefNotFoundError
 from resources.tables import Snapshot, Tables, table_path, tag_name
 
 HISTORY_ONLY_GROWS = Check("history_only_grows", "Are all earlier rows as they were?")
@@ -101,10 +100,9 @@ def _transaction(added: pl.DataFrame, data_branch: str) -> dict[str, Any]:
 
 def _candidate(tables: Tables, key: str) -> Snapshot:
     """The candidate as of its decision: what was made after it, nobody has judged."""
-    try:
-        candidate = tables.candidate(key)
-    except RefNotFoundError:
-        raise dg.Failure(f"There is no candidate {key!r}: was it trained?", allow_retries=False) from None
+    candidate = tables.candidate(key)
+    if candidate is None:
+        raise dg.Failure(f"There is no candidate {key!r}: was it trained?", allow_retries=False)
     if not candidate.has("release_decision", key):
         raise dg.Failure(
             f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False
