@@ -99,6 +99,7 @@ class TableAsset:
         return {
             "name": self.name,
             "group_name": self.step,
+            "tags": {"step": self.step},
             "kinds": {"polars", *self.kinds},
             "code_version": code_version(self.step),
             "partitions_def": self.partitions,
@@ -159,7 +160,8 @@ class TableAsset:
         yield dg.MaterializeResult(
             value=table,
             data_version=dg.DataVersion(table.data_version),
-            metadata={"rows": preview(rows), **(metadata or {})},
+            # What a person asks first comes first; any table's first rows come last.
+            metadata={**(metadata or {}), **({} if "rows" in (metadata or {}) else {"rows": preview(rows)})},
         )
 
     def _audit_contract(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dg.AssetCheckResult]:

@@ -20,7 +20,7 @@ import dataframely as dy
 import polars as pl
 
 from resources.contracts import Table, digest
-from resources.deployments import Deployment, open_lake
+from resources.deployments import Deployment, current, open_lake
 from resources.lake import Lake, MergeConflictError, RefNotFoundError
 
 REQUESTS: Final = "training_request"
@@ -91,6 +91,15 @@ class Snapshot:
         if not keys:
             return self.table(asset, or_empty=or_empty)
         return pl.concat([self.table(asset, key) for key in keys])
+
+
+def at(ref: str) -> Snapshot:
+    """The lake that the environment describes, at a tag, a branch or a commit: for reading, without Dagster.
+
+    Raises RefNotFoundError.
+    """
+    lake = open_lake(current())
+    return Snapshot(lake, lake.resolve(ref))
 
 
 class Tables(dg.IOManager):

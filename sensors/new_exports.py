@@ -43,7 +43,12 @@ def new_exports(
     _log(context, moved, to_do.waiting)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=f"export-{one.key}", partition_key=one.key) for one in to_do.take
+            dg.RunRequest(
+                run_key=f"export-{one.key}",
+                partition_key=one.key,
+                tags={"why": f"{one.name} is a new label export and is no longer being written"},
+            )
+            for one in to_do.take
         ],
         dynamic_partitions_requests=[exports.build_add_request([one.key for one in to_do.take])]
         if to_do.take

@@ -44,7 +44,13 @@ def release_passed_candidates(
             waiting.append(_earlier(earlier, key))
             continue
         config = {"candidate": key, "approver": "policy", "why": ""}
-        requests.append(dg.RunRequest(run_key=run_key, run_config={"ops": {"releases": {"config": config}}}))
+        requests.append(
+            dg.RunRequest(
+                run_key=run_key,
+                run_config={"ops": {"releases": {"config": config}}},
+                tags={"why": proposal.why},
+            )
+        )
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SkipReason("; ".join(waiting) or "No candidate is open.")

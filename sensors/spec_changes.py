@@ -35,7 +35,8 @@ def spec_changes(
     run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
     if earlier := run_with_key(context.instance, run_key):
         return dg.SkipReason(_earlier(earlier, digest(spec)))
-    return dg.RunRequest(run_key=run_key, tags={"spec": digest(spec), "changed": ", ".join(changed)})
+    why = f"{deployment.spec_file.name} changed: {', '.join(changed)}"
+    return dg.RunRequest(run_key=run_key, tags={"why": why, "spec": digest(spec)})
 
 
 def _earlier(run: dg.DagsterRun, version: str) -> str:

@@ -146,6 +146,7 @@ def delivered(content: Mapping[str, bytes], delivery: str = "d1") -> tuple[pl.Da
                 "height": 300,
                 "captured_at": START,
                 "captured_at_source": "file_time",
+                "arrived_at": START,
                 "received_at": START,
             }
         )

@@ -145,11 +145,23 @@ def release_decision(
         metadata={
             "model": f"{choice.model} ({choice.why})",
             "operating band": band_of(evaluation_report, choice.model).words,
+            "criteria missed": missed.height,
             "criteria": preview(
                 rows, ("criterion", "measured", "low", "high", "passed", "why"), rows_shown=50
             ),
+            # As numbers of their own they are trends over candidates.
+            **_measured(rows),
         },
     )
+
+
+def _measured(decision: pl.DataFrame) -> dict[str, float]:
+    """What each criterion measured; one that is not defined is left out."""
+    known = decision.filter(pl.col("measured").is_not_null())
+    names = pl.concat_str(
+        "metric", "set", pl.col("slice").replace("all", None), separator=" ", ignore_nulls=True
+    )
+    return dict(known.select(names, "measured").iter_rows())
 
 
 def _score(

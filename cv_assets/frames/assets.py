@@ -108,11 +108,12 @@ def raw_frames(
                 FRAMES_DIFFER.no_rows(_same_pictures(received.rows, earlier)),
             ],
             metadata={
-                "rows": preview(received.rows, _SHOWN_COLUMNS),
                 "closed by": manifest.closed_by,
+                "captures": received.rows.height,
                 "files": ", ".join(f"{count} {outcome}" for outcome, count in received.outcomes().items()),
                 **_not_taken(received),
                 **_first_pictures(received, snapshot, spec.preparation.bounds.max_pixels),
+                "rows": preview(received.rows, _SHOWN_COLUMNS),
             },
         )
 
@@ -148,7 +149,7 @@ def prepared_frames(
                 CAPTURES_HAVE_ONE_ROW.no_rows(_miscounted(raw_frames, delivery.rows)),
                 _few_are_rejected(delivery.rows, spec.acquisition.max_rejected),
             ],
-            metadata=_pictures(delivery, raw_frames, snapshot, spec),
+            metadata={**_trends(delivery.rows), **_pictures(delivery, raw_frames, snapshot, spec)},
         )
 
 
@@ -257,6 +258,19 @@ def _few_are_rejected(rows: pl.DataFrame, bound: float) -> dg.AssetCheckResult:
     )
 
 
+def _trends(rows: pl.DataFrame) -> dict[str, int | float]:
+    """What is worth watching from delivery to delivery; a median of no frame is left out."""
+    rejected = rows.filter(~pl.col("accepted")).height
+    decoded = rows.select(pl.col("decoded").struct.unnest()).select("focus", "brightness", "contrast")
+    medians = {f"median {one.name}": one.median() for one in decoded.iter_columns()}
+    return {
+        "accepted": rows.height - rejected,
+        "rejected": rejected,
+        "rejected share": rejected / max(rows.height, 1),
+        **{name: value for name, value in medians.items() if isinstance(value, float)},
+    }
+
+
 def _pictures(
     delivery: "PreparedDelivery", raw_frames: pl.DataFrame, snapshot: Snapshot, spec: Spec
 ) -> dict[str, dg.MetadataValue]:
@@ -275,7 +289,7 @@ def _pictures(
 def _montage(name: str, shown: "Shown") -> dict[str, dg.MetadataValue]:
     if not shown.images:
         return {}
-    return {name: picture(montage(shown.images, shown.captions), f"{name} frames")}
+    return {f"{name} frames": picture(montage(shown.images, shown.captions), f"{name} frames")}
 
 
 def _focus(rows: pl.DataFrame, preparation: Preparation) -> dict[str, dg.MetadataValue]:

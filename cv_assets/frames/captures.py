@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from cv_assets.frames.files import Identity
 from cv_assets.frames.headers import Bytes, UnreadableError, read_header
 from cv_assets.spec.acquisition import CAPTURE_FIELDS, Acquisition
 
@@ -74,14 +75,14 @@ def capture_row(
     *,
     content: Bytes,
     frame_id: str,
-    modified_ns: int,
+    identity: Identity,
     delivery: str,
     received_at: datetime,
     acquisition: Acquisition,
 ) -> dict[str, Any]:
-    """The row of `raw_frames` for one file; `modified_ns` is its time of modification since 1970."""
+    """The row of `raw_frames` for one file, which had this `identity` in the inbox."""
     file = read_file_name(name, acquisition)
-    captured_at = file.captured_at or file_time(modified_ns)
+    captured_at = file.captured_at or file_time(identity.modified_ns)
     return {
         "capture_id": capture_id(name, frame_id, file, captured_at),
         "frame_id": frame_id,
@@ -97,6 +98,7 @@ def capture_row(
         **_header_facts(content),
         "captured_at": captured_at,
         "captured_at_source": "file_name" if file.captured_at else "file_time",
+        "arrived_at": file_time(identity.changed_ns),
         "received_at": received_at,
     }
 
@@ -107,14 +109,14 @@ def lake_path(delivery: str, frame_id: str, name: str) -> str:
     return f"raw_frames/{delivery}/{frame_id}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
 
 
-def file_time(modified_ns: int) -> datetime:
-    """A file's time of modification, to the microsecond; one outside the calendar becomes its nearest end."""
+def file_time(nanoseconds: int) -> datetime:
+    """A time of the file system, since 1970, to the microsecond; one outside the calendar becomes its nearest end."""
     try:
-        return datetime.fromtimestamp(modified_ns // 1_000_000_000, UTC).replace(
-            microsecond=modified_ns % 1_000_000_000 // 1000
+        return datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC).replace(
+            microsecond=nanoseconds % 1_000_000_000 // 1000
         )
     except (OverflowError, ValueError, OSError):
-        return _LAST_SECOND if modified_ns > 0 else datetime.fromtimestamp(0, UTC)
+        return _LAST_SECOND if nanoseconds > 0 else datetime.fromtimestamp(0, UTC)
 
 
 def _header_facts(content: Bytes) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class _Reading:
                 name,
                 content=content,
                 frame_id=sha256,
-                modified_ns=self.manifest.files[name].modified_ns,
+                identity=self.manifest.files[name],
                 delivery=self.manifest.key,
                 received_at=self.received_at,
                 acquisition=self.acquisition,

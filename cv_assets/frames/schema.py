@@ -78,6 +78,12 @@ class RawFrames(dy.Schema):
     camera_metadata = dy.String(nullable=True, description="Kept EXIF fields, as JSON.")
     captured_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the shutter opened.")
     captured_at_source = dy.String(regex="^(file_name|file_time)$", description="Where captured_at is from.")
+    arrived_at = dy.Datetime(
+        time_zone="UTC",
+        time_unit="us",
+        metadata={"volatile": True},
+        description="When its file was complete in the inbox: last written, renamed or touched there.",
+    )
     received_at = dy.Datetime(
         time_zone="UTC", time_unit="us", description="When it was taken in.", metadata={"volatile": True}
     )

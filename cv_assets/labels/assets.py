@@ -271,6 +271,7 @@ def _summary(labels: pl.DataFrame, checked: pl.DataFrame) -> dict[str, Any]:
         "classes": _counts(labels.select("label")),
         "resolutions": _counts(labels.select("status", "resolution")),
         "votes per frame": _counts(labels.select("votes")),
+        "agreed frames": labels.filter(pl.col("status") == "agreed").height,
         "frames in review": labels.filter(pl.col("status") == "review").height,
         "disputed frames": labels["disputed"].sum(),
         "annotations that wait for": _counts(waiting.select("waits_for")),

@@ -1,13 +1,13 @@
 """The release step: what is in force, and how every candidate ended."""
 
-import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from cv_assets.evaluation.band import OperatingBand
 from cv_assets.release.history import Conclusion, NotAllowedError, conclude, release_in_force, roll_back
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
@@ -23,6 +23,9 @@ RELEASED_MET_EVERY_CRITERION = Check(
 RELEASES = TableAsset(
     "releases", Releases, step="release", checks=(HISTORY_ONLY_GROWS, RELEASED_MET_EVERY_CRITERION)
 )
+
+
+_SHOWN: Final = ("number", "outcome", "version", "candidate", "model", "approver", "concluded_at", "why")
 
 
 class Decision(dg.Config):
@@ -129,14 +132,13 @@ def _summary(
     newest, now = (before if added.is_empty() else added).row(-1, named=True), release_in_force(rows)
     again = " before; a candidate is concluded once" if added.is_empty() else ""
     summary: dict[str, object] = {
-        "rows": preview(rows.reverse()),  # newest first
+        "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",
+        **({} if now is None else {"operating band": OperatingBand(now["lower"], now["upper"]).words}),
         "outcome": f"{newest['candidate']}: {newest['outcome']}{again}",
         "why": newest["why"],
-        "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",
         "approver": newest["approver"],
+        "history, newest first": preview(rows.reverse(), _SHOWN, rows_shown=20),
     }
-    if now is not None:
-        summary["operating band"] = json.dumps({"lower": now["lower"], "upper": now["upper"]})
     if not decision.is_empty():
         shown = ("criterion", "measured", "low", "high", "samples", "passed", "why")
         summary["criteria"] = preview(decision, shown, rows_shown=20)

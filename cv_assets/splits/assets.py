@@ -87,6 +87,7 @@ def split_table(
         checks=[*_leak_checks(found), *_training_checks(rows, spec)],
         metadata={
             "roles": preview(_roles(rows), rows_shown=5),
+            **{f"{role} frames": count for role, count in rows["role"].value_counts(sort=True).iter_rows()},
             "frames": preview(_counts(rows, spec), rows_shown=60),
             "labelled frames left out": preview(assembly.left_out, rows_shown=10),
         },

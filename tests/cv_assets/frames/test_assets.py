@@ -89,7 +89,7 @@ def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(d
     assert few.description == "2 of 3 rejected: low_focus 1, unreadable 1; at most 5% may be."
     assert checks(result)["captures_have_one_row"].passed
     assert {"accepted", "rejected", "focus", "reasons"} <= set(metadata(result, "prepared_frames"))
-    assert "![first frames](data:image/png;base64," in metadata(result, "raw_frames")["first"]
+    assert "![first frames](data:image/png;base64," in metadata(result, "raw_frames")["first frames"]
 
 
 def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):
@@ -112,8 +112,8 @@ def test_a_delivery_in_which_every_frame_is_rejected_is_published(deliver, take_
     result = take_in(key)
     assert tables.head().table("prepared_frames", key)["accepted"].to_list() == [False] * 3
     assert not checks(result)["frames_differ"].passed
-    assert "accepted" not in metadata(result, "prepared_frames")
-    assert "first" not in metadata(result, "raw_frames")
+    assert "accepted frames" not in metadata(result, "prepared_frames")
+    assert "first frames" not in metadata(result, "raw_frames")
 
 
 def test_the_first_pictures_are_shown_by_file_name_and_stay_small(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.frames.captures import capture_id, capture_row, file_time, lake_path, read_file_name
+from cv_assets.frames.files import Identity
 from cv_assets.spec.acquisition import Acquisition
 
 CELLS = Acquisition(
@@ -18,6 +19,7 @@ CELLS = Acquisition(
 )
 NAME = "line1_cam1_20260302T081530_mono_m07of60_m07c012.png"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+NOON_NS = int(NOON.timestamp()) * 10**9
 
 
 def row(name, content, acquisition=CELLS, modified_ns=0, delivery="d1"):
@@ -25,7 +27,7 @@ def row(name, content, acquisition=CELLS, modified_ns=0, delivery="d1"):
         name,
         content=content,
         frame_id="ab" * 32,
-        modified_ns=modified_ns,
+        identity=Identity(len(content), modified_ns, changed_ns=NOON_NS, inode=1),
         delivery=delivery,
         received_at=NOON,
         acquisition=acquisition,
@@ -80,6 +82,11 @@ def test_the_same_file_dropped_again_is_the_same_capture_although_its_own_time_i
     plain = Acquisition(file_name=r"(?P<part>\w+)\.png", close={"files": 1})
     first, again = (row("a.png", b"", plain, modified_ns=time, delivery=str(time)) for time in (1, 10**15))
     assert first["capture_id"] == again["capture_id"]
+
+
+def test_a_file_arrives_when_it_was_last_changed_in_the_inbox_and_not_when_its_bytes_were_made():
+    copied = row(NAME, b"", modified_ns=10**15)
+    assert copied["arrived_at"] == NOON
 
 
 @pytest.mark.parametrize(
