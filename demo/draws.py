@@ -30,11 +30,12 @@ from cv_assets.spec.schema import Spec
 from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.backbones import load_backbone
 from cv_assets.training.features import Extractor
+from cv_assets.training.fitting import fit_head, out_of_fold_heads
 from cv_assets.training.folds import grouped_folds
-from cv_assets.training.heads import fit_head, out_of_fold_heads
+from cv_assets.training.graphs import extractor_of
 from cv_assets.training.inference import pooling
+from demo.cast import MONO_SHARES, SEED, STRATA
 from demo.modules import Cell, Module, draw, read_modules
-from demo.story import MONO_SHARES, SEED, STRATA
 from resources.deployments import ROOT
 
 DRAWS = 101
@@ -100,7 +101,7 @@ def study(draws: int, spec: Spec, cache: Path) -> pl.DataFrame:
 def _extractor(model: Model, spec: Spec, cache: Path) -> Extractor:
     backbone = load_backbone(model, seed=spec.training.seed, cache_dir=cache)
     blocks, pool = pooling(model)
-    return Extractor(backbone, hashlib.sha256(backbone.to_bytes()).hexdigest(), blocks, pool, cache)
+    return extractor_of(backbone, hashlib.sha256(backbone.to_bytes()).hexdigest(), blocks, pool, cache)
 
 
 def _judge_model(

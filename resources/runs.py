@@ -19,6 +19,12 @@ def newest_runs(
     return {run.tags[_PARTITION]: run for run in newest_last}
 
 
+def newest_run(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
+    """The newest run of `job`, whoever launched it."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
+    return runs[0] if runs else None
+
+
 def run_with_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
     """The newest run that was requested under `run_key`; a sensor's key is spent once there is one."""
     runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)

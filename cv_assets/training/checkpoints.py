@@ -18,7 +18,9 @@ from sklearn.metrics import roc_auc_score
 
 from cv_assets.spec.training import Model, Training
 from cv_assets.splits.roles import picture_of
-from cv_assets.training.features import FeatureNet, to_input, versions
+from cv_assets.training.backbones import restore_backbone
+from cv_assets.training.features import to_input, versions
+from cv_assets.training.graphs import FeatureNet
 from cv_assets.training.heads import Labels
 from cv_assets.training.inference import load_predictor, pooling
 from cv_assets.training.recipes import Trained, TrainingSet
@@ -91,15 +93,15 @@ def reproduction_error(
             return file
 
         predictor = load_predictor(row, fetch, cache_dir)
-    stored = predictor.extractor.backbone.module.state_dict()
-    kept = trained.backbone.module.state_dict()
-    if any(not torch.equal(stored[name], tensor) for name, tensor in kept.items()):
+        again_nC = np.stack([predictor.score(image) for image in images])
+        stored = restore_backbone(row["architecture"], predictor.model.input_size, fetch(row["backbone"]))
+    kept, found = trained.backbone.module.state_dict(), stored.module.state_dict()
+    if any(not torch.equal(found[name], tensor) for name, tensor in kept.items()):
         return float("inf")
     net = FeatureNet(trained.backbone.module, *pooling(predictor.model)).eval()
     small = [to_input(image, trained.backbone.input_size) for image in images]
     with torch.inference_mode():
         features_nD = net(torch.from_numpy(np.stack(small))).numpy()
-    again_nC = np.stack([predictor.score(image) for image in images])
     return float(np.abs(trained.head.scores(features_nD) - again_nC).max())
 
 

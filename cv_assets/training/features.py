@@ -1,7 +1,7 @@
 """Features: what a frozen backbone says of a frame.
 
-An image is uint8, (H, W) grey or (H, W, 3) RGB; the backbone sees it at S x S. Shapes: N frames, D features,
-C channels. A *block* is counted from 0, as in timm: block 2 of EfficientNet-Lite0 is the output of `model.blocks[2]`.
+An image is uint8, (H, W) grey or (H, W, 3) RGB; the backbone sees it at S x S. Shapes: N frames, D features.
+Nothing here imports PyTorch: a frame is scored by a graph that was made before.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,8 @@ import cv2
 import numpy as np
 import onnxruntime
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
-from timm.data.config import resolve_model_data_config
-from torch import nn
 
-from cv_assets.spec.architectures import blocks_of
-from cv_assets.training.backbones import Backbone
 from cv_assets.training.cache import cached_file, is_sound, keep
 
 Image = NDArray[np.uint8]
@@ -57,82 +52,6 @@ def to_input(image: Image, input_size: int, name: str = "") -> Image:
     return np.repeat(small[:, :, None], 3, axis=2) if small.ndim == 2 else small
 
 
-class FeatureNet(nn.Module):
-    """A backbone with its own normalisation before it and pooling behind it: (N, S, S, 3) of 0 to 255 -> (N, D).
-
-    Each map is reduced by every pool in turn; for token maps the class token comes first and the pools see the patches.
-    """
-
-    _mean: torch.Tensor
-    _std: torch.Tensor
-
-    def __init__(
-        self, backbone: nn.Module, blocks: Sequence[int] = (), pool: Sequence[Pool] = ("mean",)
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self._blocks = tuple(blocks_of(backbone)[number] for number in _checked(blocks, backbone))
-        self._pool = tuple(pool)
-        config = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
-        for name in ("mean", "std"):
-            levels = 255 * torch.tensor(config[name], dtype=torch.float32).reshape(1, 3, 1, 1)
-            self.register_buffer(f"_{name}", levels, persistent=False)
-
-    def forward(self, frames_NSSC: torch.Tensor) -> torch.Tensor:
-        """The features of each frame, one row each."""
-        images_NCSS = frames_NSSC.permute(0, 3, 1, 2).to(torch.float32)
-        images_NCSS = (images_NCSS - self._mean) / self._std
-        maps = self._block_outputs(images_NCSS) if self._blocks else [self._output(images_NCSS)]
-        return torch.cat([part for one in maps for part in self._pooled(one)], dim=1)
-
-    def _output(self, images_NCSS: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.backbone.forward_features(images_NCSS)  # type: ignore[operator]
-        return output
-
-    def _block_outputs(self, images_NCSS: torch.Tensor) -> list[torch.Tensor]:
-        outputs: list[torch.Tensor] = []
-        hooks = [
-            block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-            for block in self._blocks
-        ]
-        self._output(images_NCSS)
-        for hook in hooks:
-            hook.remove()
-        return outputs
-
-    def _pooled(self, one: torch.Tensor) -> list[torch.Tensor]:
-        if one.ndim == 3:
-            first_patch = getattr(self.backbone, "num_prefix_tokens", 0)
-            has_class_token = getattr(self.backbone, "cls_token", None) is not None
-            tokens = [one[:, 0]] if has_class_token else []
-            positions = one[:, first_patch:].transpose(1, 2)
-        else:
-            # Some transformers keep their maps with the channels last.
-            channels_last = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
-            tokens, positions = [], (one.permute(0, 3, 1, 2) if channels_last else one).flatten(2)
-        return [*tokens, *(_reduced(positions, pool) for pool in self._pool)]
-
-
-def _reduced(positions: torch.Tensor, pool: Pool) -> torch.Tensor:
-    match pool:
-        case "mean":
-            return positions.mean(-1)
-        case "max":
-            return positions.amax(-1)
-        case "min":
-            return positions.amin(-1)
-
-
-def _checked(blocks: Sequence[int], backbone: nn.Module) -> list[int]:
-    count = len(blocks_of(backbone))
-    if beyond := [number for number in blocks if not 0 <= number < count]:
-        raise ValueError(
-            f"recipe.blocks must lie in 0 to {count - 1}, the blocks of {type(backbone).__name__}, got {beyond}"
-        )
-    # The forward pass meets them in this order, whatever the spec's.
-    return sorted(set(blocks))
-
-
 @dataclass(frozen=True)
 class Embedded:
     """The features of some frames, and how many of them had to be computed, in how many seconds of wall time."""
@@ -150,19 +69,22 @@ class Extractor:
     inputs this is also the fastest way to use all cores.
     """
 
-    backbone: Backbone
+    architecture: str
+    input_size: int
     backbone_sha256: str
     blocks: tuple[int, ...]
     pool: tuple[Pool, ...]
     cache_dir: Path
+    graph: Callable[[], bytes]
+    """Makes the ONNX graph from frames (1, S, S, 3) to features; asked only when the cache has none."""
 
     @cached_property
     def digest(self) -> str:
         """Names the features: other weights, blocks, pools, sizes or library versions give another digest."""
         made_from = {
             "backbone": self.backbone_sha256,
-            "architecture": self.backbone.architecture,
-            "input_size": self.backbone.input_size,
+            "architecture": self.architecture,
+            "input_size": self.input_size,
             "blocks": self.blocks,
             "pool": self.pool,
             "versions": versions(),
@@ -171,7 +93,7 @@ class Extractor:
 
     def compute(self, image: Image, name: str = "") -> Features:
         """The features (D,) of one frame, not from the cache."""
-        frame_1SS3 = to_input(image, self.backbone.input_size, name)[None]
+        frame_1SS3 = to_input(image, self.input_size, name)[None]
         features: Features = self._session.run(None, {"frames": frame_1SS3})[0][0]
         return features
 
@@ -220,23 +142,11 @@ class Extractor:
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
-        graph = cached_file(self.cache_dir / "graphs", self.digest, ".onnx", self._graph)
+        graph = cached_file(self.cache_dir / "graphs", self.digest, ".onnx", self.graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.use_deterministic_compute = True
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def _graph(self) -> bytes:
-        net = FeatureNet(self.backbone.module, self.blocks, self.pool).eval()
-        size = self.backbone.input_size
-        frame_1SS3 = torch.zeros((1, size, size, 3), dtype=torch.uint8)
-        program = torch.onnx.export(
-            net, (frame_1SS3,), input_names=["frames"], output_names=["features"], dynamo=True, verbose=False
-        )
-        if program is None:
-            raise RuntimeError(f"PyTorch exported no graph of {self.backbone.architecture}")
-        content: bytes = program.model_proto.SerializeToString()
-        return content
 
 
 def versions() -> dict[str, str]:

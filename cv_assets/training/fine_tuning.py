@@ -21,9 +21,10 @@ from torch import nn
 
 from cv_assets.spec.training import FineTuneRecipe
 from cv_assets.training.backbones import Backbone
-from cv_assets.training.features import FeatureNet
+from cv_assets.training.fitting import OutOfFold
 from cv_assets.training.folds import Indices, grouped_folds
-from cv_assets.training.heads import Head, Labels, OutOfFold
+from cv_assets.training.graphs import FeatureNet
+from cv_assets.training.heads import Head, Labels
 
 Frames = NDArray[np.uint8]
 Say = Callable[[str], None]

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from cv_assets.spec.training import FineTuneRecipe, FrozenRecipe, Model, Training
 from cv_assets.training.backbones import Backbone, load_backbone
-from cv_assets.training.features import Extractor, Image, read_image, to_input
+from cv_assets.training.features import Image, read_image, to_input
 from cv_assets.training.fine_tuning import Epoch, Say, Trainer, pick_device
+from cv_assets.training.fitting import OutOfFold, fit_head, out_of_fold_heads
 from cv_assets.training.folds import Indices, grouped_folds
-from cv_assets.training.heads import Head, Labels, OutOfFold, fit_head, out_of_fold_heads
+from cv_assets.training.graphs import extractor_of
+from cv_assets.training.heads import Head, Labels
 from cv_assets.training.inference import pooling
-from cv_assets.training.tensors import to_bytes
 
 Fetch = Callable[[str], Path]
 
@@ -82,7 +83,7 @@ class Trained:
     @property
     def head_bytes(self) -> bytes:
         """The head as safetensors."""
-        return to_bytes(self.head.tensors())
+        return self.head.to_bytes()
 
 
 def training_set(split_table: pl.DataFrame, classes: Sequence[str], fetch: Fetch) -> TrainingSet:
@@ -143,7 +144,7 @@ def _train_head(
 ) -> Trained:
     backbone_bytes = backbone.to_bytes()
     blocks, pool = pooling(model)
-    extractor = Extractor(backbone, hashlib.sha256(backbone_bytes).hexdigest(), blocks, pool, cache_dir)
+    extractor = extractor_of(backbone, hashlib.sha256(backbone_bytes).hexdigest(), blocks, pool, cache_dir)
     embedded = extractor.embed((frames.image(n) for n in range(len(frames.frame_ids))), frames.frame_ids)
     train_on, classes, balance = frames.train, len(frames.classes), model.balance == "loss"
     features_ND, labels_N = embedded.features[train_on], frames.labels[train_on]

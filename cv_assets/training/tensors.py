@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
+
+from cv_assets.training.arrays import only_safetensors
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
@@ -20,10 +21,5 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
     Raises ValueError for any other kind of file: a pickle could run code while it is read.
     """
-    try:
+    with only_safetensors(path):
         return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a safetensors file ({error}). Pickle checkpoints (.pt, .pth, .bin) are refused "
-            "because reading one can run code: convert it with safetensors.torch.save_file"
-        ) from error

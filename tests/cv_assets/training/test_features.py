@@ -10,7 +10,8 @@ import torch
 
 from cv_assets.spec.training import Model
 from cv_assets.training.backbones import load_backbone
-from cv_assets.training.features import Extractor, FeatureNet, Image, read_image, to_input
+from cv_assets.training.features import Extractor, Image, read_image, to_input
+from cv_assets.training.graphs import FeatureNet, extractor_of
 
 MakeModel = Callable[..., Model]
 MakeExtractor = Callable[..., Extractor]
@@ -20,7 +21,7 @@ MakeExtractor = Callable[..., Extractor]
 def make_extractor(make_model: MakeModel, cache_dir: Path) -> MakeExtractor:
     def make(architecture: str = "test_efficientnet", *, cache: Path = cache_dir, blocks=(), pool=("mean",)):
         backbone = load_backbone(make_model(architecture), seed=0, cache_dir=cache)
-        return Extractor(backbone, "sha-of-" + architecture, tuple(blocks), tuple(pool), cache)
+        return extractor_of(backbone, "sha-of-" + architecture, tuple(blocks), tuple(pool), cache)
 
     return make
 
@@ -98,11 +99,16 @@ def test_a_block_that_is_not_there_is_refused():
     [("test_efficientnet", {"blocks": (1, 3), "pool": ("mean", "max", "min")}), ("test_vit", {})],
 )
 def test_the_runtime_gives_what_pytorch_gives(
-    architecture: str, recipe: dict[str, tuple[int, ...]], make_extractor: MakeExtractor
+    architecture: str,
+    recipe: dict[str, tuple[int, ...]],
+    make_extractor: MakeExtractor,
+    make_model: MakeModel,
+    cache_dir: Path,
 ):
     extractor = make_extractor(architecture, **recipe)
+    backbone = load_backbone(make_model(architecture), seed=0, cache_dir=cache_dir)
     images = noise(3, 40, 40)
-    net = FeatureNet(extractor.backbone.module, extractor.blocks, extractor.pool).eval()
+    net = FeatureNet(backbone.module, extractor.blocks, extractor.pool).eval()
     with torch.inference_mode():
         expected = net(torch.from_numpy(np.stack([to_input(image, 32) for image in images]))).numpy()
     np.testing.assert_allclose(extractor.embed(images).features, expected, atol=1e-5)

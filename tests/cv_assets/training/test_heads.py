@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cv_assets.training.arrays import read_arrays
+from cv_assets.training.fitting import fit_head, out_of_fold_heads
 from cv_assets.training.folds import grouped_folds
-from cv_assets.training.heads import Head, fit_head, out_of_fold_heads
+from cv_assets.training.heads import Head
+from cv_assets.training.tensors import to_bytes
 
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(60, 5)).astype(np.float32) * [1, 10, 100, 1, 1]
@@ -52,15 +56,21 @@ def test_the_loss_is_the_mean_of_minus_log_of_the_true_class():
     assert head.loss(np.zeros((2, 1)), np.array([0, 1])) == pytest.approx(-np.log([0.25, 0.75]).mean())
 
 
-def test_a_head_survives_its_stored_form_to_the_bit():
+def test_a_head_survives_its_stored_form_to_the_bit(tmp_path):
     head = fit_head(FEATURES, TWO * 2, 3, C=1.0, balance=True).head
-    again = Head.from_tensors(head.tensors())
+    (tmp_path / "head.safetensors").write_bytes(head.to_bytes())
+    again = Head.from_arrays(read_arrays(tmp_path / "head.safetensors"))
     assert np.array_equal(head.scores(FEATURES), again.scores(FEATURES))
 
 
-def test_tensors_that_are_no_head_are_refused():
+def test_a_head_is_stored_as_pytorch_would_store_it():
+    head = fit_head(FEATURES, TWO * 2, 3, C=1.0, balance=True).head
+    assert head.to_bytes() == to_bytes({name: torch.from_numpy(one) for name, one in vars(head).items()})
+
+
+def test_arrays_that_are_no_head_are_refused():
     with pytest.raises(ValueError, match=r"\['bias', 'mean', 'scale', 'weight'\], got \['bias'\]"):
-        Head.from_tensors({"bias": Head(*[np.zeros(1)] * 4).tensors()["bias"]})
+        Head.from_arrays({"bias": np.zeros(1)})
 
 
 def test_out_of_fold_scores_are_complete_and_no_model_saw_the_group():

@@ -1,5 +1,8 @@
 """A predictor made of stored bytes."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ import torch
 
 from cv_assets.spec.training import Model, Training
 from cv_assets.training.checkpoints import checkpoint_files, checkpoint_row
-from cv_assets.training.inference import Predictor, latency_ms, load_predictor
+from cv_assets.training.inference import Predictor, latency_ms, load_predictor, timed_scores
 from cv_assets.training.recipes import Trained, TrainingSet, train
+from resources.deployments import ROOT
 
 FINE_TUNE = {"kind": "fine_tune", "epochs": 2, "learning_rate": 3e-3, "sanity_frames": 0}
 
@@ -59,7 +63,8 @@ def test_stored_bytes_alone_reproduce_the_scores_of_training(
     frames: TrainingSet,
     tmp_path: Path,
 ):
-    from cv_assets.training.features import FeatureNet, to_input
+    from cv_assets.training.features import to_input
+    from cv_assets.training.graphs import FeatureNet
     from cv_assets.training.inference import pooling
 
     model = make_model(**section)
@@ -108,6 +113,62 @@ def test_latency_is_measured_frame_by_frame(predictor: Predictor, frames: Traini
     times = latency_ms(predictor, [frames.image(index) for index in range(5)])
     assert times.shape == (5,)
     assert (times > 0).all()
+
+
+def test_frames_timed_on_several_threads_have_the_scores_of_any_other_way(
+    predictor: Predictor, frames: TrainingSet
+):
+    images = [frames.image(index) for index in range(10)]
+    scores, times = timed_scores(predictor, images, threads=3)
+    np.testing.assert_array_equal(scores, predictor.scores(images))
+    assert times.shape == (10,)
+    assert (times > 0).all()
+
+
+def test_no_image_takes_no_time(predictor: Predictor):
+    scores, times = timed_scores(predictor, [], threads=2)
+    assert scores.shape == (0, 2)
+    assert times.shape == (0,)
+
+
+def test_scoring_with_a_graph_that_is_cached_imports_no_pytorch(
+    make_model: Callable[..., Model],
+    store: Callable[[Model], tuple[Trained, Stored]],
+    frames: TrainingSet,
+    cache_dir: Path,
+    tmp_path: Path,
+):
+    """Importing PyTorch and timm takes seconds, in every run that scores a delivery."""
+    _, stored = store(make_model())
+    expected = load_predictor(stored.row, stored.fetch, cache_dir).score(frames.image(0))
+    columns = ("weights", "weights_sha256", "backbone", "architecture", "recipe", "classes")
+    given = {
+        "row": {name: stored.row[name] for name in columns},
+        "files": {stored.row[name]: str(stored.fetch(stored.row[name])) for name in ("weights", "backbone")},
+        "cache": str(cache_dir),
+        "frame": frames.paths[0],
+    }
+    code = """
+import json, sys
+from pathlib import Path
+from cv_assets.training.features import read_image
+from cv_assets.training.inference import load_predictor, timed_scores
+given = json.load(sys.stdin)
+predictor = load_predictor(given["row"], lambda path: Path(given["files"][path]), Path(given["cache"]))
+scores, _ = timed_scores(predictor, [read_image(Path(given["frame"]))], threads=1)
+heavy = sorted({"torch", "timm", "sklearn"} & set(sys.modules))
+print(json.dumps({"scores": scores[0].tolist(), "heavy": heavy}))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert not ended.returncode, ended.stderr
+    assert json.loads(ended.stdout) == {"scores": expected.tolist(), "heavy": []}
 
 
 @pytest.mark.parametrize("column", ["weights", "backbone"])
