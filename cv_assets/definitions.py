@@ -5,11 +5,14 @@ from typing import Final
 
 import dagster as dg
 
+import cv_assets.audit.assets
 import cv_assets.evaluation.assets
 import cv_assets.frames.assets
+import cv_assets.inspection.assets
 import cv_assets.labels.assets
 import cv_assets.release.assets
 import cv_assets.requests.assets
+import cv_assets.review.assets
 import cv_assets.spec.assets
 import cv_assets.splits.assets
 import cv_assets.training.assets
@@ -17,7 +20,9 @@ from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
 from jobs.publish_spec import publish_spec
 from jobs.receive import receive
+from jobs.refresh import refresh
 from jobs.release import release
+from jobs.replay_thresholds import replay_thresholds
 from jobs.retrain import retrain
 from jobs.roll_back import roll_back
 from jobs.take_labels import take_labels
@@ -26,6 +31,7 @@ from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 from sensors.new_exports import new_exports
 from sensors.release_passed_candidates import release_passed_candidates
+from sensors.review_changes import review_changes
 from sensors.spec_changes import spec_changes
 
 STEPS: Final[dict[str, ModuleType]] = {
@@ -37,6 +43,9 @@ STEPS: Final[dict[str, ModuleType]] = {
     "training": cv_assets.training.assets,
     "evaluation": cv_assets.evaluation.assets,
     "release": cv_assets.release.assets,
+    "inspection": cv_assets.inspection.assets,
+    "review": cv_assets.review.assets,
+    "audit": cv_assets.audit.assets,
 }
 """One module of assets per step, in the order data flows."""
 
@@ -46,9 +55,9 @@ def definitions(deployment: Deployment) -> dg.Definitions:
     spec = load_spec(deployment.spec_file)
     tables = Tables(deployment)
     return dg.Definitions(
-        assets=[_owned(asset, spec) for asset in _assets(spec)],
-        jobs=[publish_spec, receive, take_labels, retrain, release, roll_back],
-        sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates],
+        assets=[_placed(asset, spec) for asset in _assets(spec)],
+        jobs=[publish_spec, receive, take_labels, retrain, release, roll_back, replay_thresholds, refresh],
+        sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates, review_changes],
         resources={"io_manager": tables, "tables": tables, "deployment": deployment},
     )
 
@@ -62,11 +71,18 @@ def _assets(spec: Spec) -> list[dg.AssetsDefinition]:
     ]
 
 
-def _owned(asset: dg.AssetsDefinition, spec: Spec) -> dg.AssetsDefinition:
+def _placed(asset: dg.AssetsDefinition, spec: Spec) -> dg.AssetsDefinition:
+    """The asset with its owners, in a group whose number keeps the UI's groups in the order of the flow."""
     owners = {str(step): list(names) for step, names in spec.owners.items()}
-    return asset.map_asset_specs(
-        lambda one: one.replace_attributes(owners=owners.get(one.group_name or "", owners["default"]))
-    )
+    order = list(STEPS)
+
+    def placed(one: dg.AssetSpec) -> dg.AssetSpec:
+        step = one.tags["step"]
+        return one.replace_attributes(
+            group_name=f"{order.index(step) + 1:02d}_{step}", owners=owners.get(step, owners["default"])
+        )
+
+    return asset.map_asset_specs(placed)
 
 
 defs = definitions(current())

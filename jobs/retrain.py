@@ -1,10 +1,16 @@
 """Train, evaluate and judge one candidate."""
 
+import functools
+import operator
+from typing import Final
+
 import dagster as dg
+
+STEPS: Final = ("requests", "splits", "training", "evaluation")
 
 retrain = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.groups("requests", "splits", "training", "evaluation"),
+    selection=functools.reduce(operator.or_, (dg.AssetSelection.tag("step", step) for step in STEPS)),
     description="One candidate, from the request to the release decision. Only its request reaches the data branch "
     "before it is released. Give the partition a new name, e.g. 2026-03-first. In the launchpad, "
     "`training_request` asks for `reason` (first_release, drift, kpi, schedule or person), `evidence` (what speaks for "

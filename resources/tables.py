@@ -35,6 +35,9 @@ FILES_LINKED: Final = 5
 READS_LISTED: Final = 5
 """Up to this many reads from one folder are listed one by one."""
 
+FOLDERS_LISTED: Final = 20
+"""Up to this many folders inside one folder are listed one by one: a commit message is read with every log."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -321,11 +324,18 @@ def parquet(rows: pl.DataFrame) -> bytes:
 
 
 def _in_short(paths: Iterable[str]) -> list[str]:
-    """The paths, sorted; where a folder has many, the folder and how many."""
+    """The paths, sorted; where a folder has many files, or many folders with files, the folder and how many."""
     short = []
-    for folder, inside in itertools.groupby(
-        sorted(paths, key=_folder_first), key=lambda path: path.rpartition("/")[0]
-    ):
+    for top, inside in itertools.groupby(sorted(paths, key=_folder_first), key=lambda path: path.split("/")[0]):
+        names = list(inside)
+        folders = {path.rpartition("/")[0] for path in names}
+        short += _by_folder(names) if len(folders) <= FOLDERS_LISTED else [f"{top}/ ({len(names)} files)"]
+    return short
+
+
+def _by_folder(paths: list[str]) -> list[str]:
+    short = []
+    for folder, inside in itertools.groupby(paths, key=lambda path: path.rpartition("/")[0]):
         names = list(inside)
         short += names if len(names) <= READS_LISTED else [f"{folder}/ ({len(names)} files)"]
     return short

@@ -1,4 +1,4 @@
-"""Watch the inbox: what settles in it is closed into deliveries, and each delivery is requested until it is published.
+"""Watch the inbox: what settles in it is closed into deliveries, and each delivery is requested until the line is told.
 
 Nothing is kept in the cursor. What is known is on disk (manifests) and in the lake (what is published).
 """
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from cv_assets.frames.assets import inbox, receipt_path
 from cv_assets.frames.closing import explain
+from cv_assets.frames.deliveries import Manifest
 from cv_assets.frames.inbox import Inbox, Look, Published, read_receipts
 from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.assets import spec_at
@@ -21,7 +22,10 @@ from resources.partitions import deliveries
 from resources.runs import newest_runs
 from resources.tables import Snapshot, Tables
 
-FINISHED_BY: Final = "prepared_frames"
+STEPS: Final = ("raw_frames", "prepared_frames", "inspections", "outbox")
+"""The tables of a delivery, in the order in which its run makes them."""
+
+FINISHED_BY: Final = STEPS[-1]
 """The last table of a delivery: while it is missing, the delivery is under way."""
 
 
@@ -30,7 +34,8 @@ FINISHED_BY: Final = "prepared_frames"
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Watches the inbox. Files that settled become a delivery when the spec's `close` says so, and a run "
-    "takes it in; published files move to `taken/`. A delivery whose run failed waits for a person.",
+    "takes it in, inspects it and tells the line; published files move to `taken/`. A delivery whose run failed waits "
+    "for a person.",
 )
 def new_deliveries(
     context: dg.SensorEvaluationContext,
@@ -40,7 +45,7 @@ def new_deliveries(
     """Look at the inbox once, then request a run for each delivery that has none."""
     try:
         acquisition = spec_at(tables.head(), deployment).acquisition
-        look, runs = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
+        look, runs, head = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
     except Timeout:
@@ -48,20 +53,22 @@ def new_deliveries(
     except FileNotFoundError as error:
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
-        context.log.info(f"{manifest.key}: closed with {len(manifest.files)} files: {manifest.closed_by}")
+        context.log.info(_why(manifest))
     free = acquisition.runs_at_once - sum(not run.is_finished for run in runs.values())
-    new = [manifest.key for manifest in look.under_way if manifest.key not in runs]
-    if not new[: max(free, 0)]:
-        return dg.SkipReason(" ".join(_why_nothing(look, runs, acquisition)))
+    new = [manifest for manifest in look.under_way if manifest.key not in runs][: max(free, 0)]
+    if not new:
+        return dg.SkipReason(" ".join(_why_nothing(look, runs, head, acquisition)))
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=key, partition_key=key) for key in new[:free]],
-        dynamic_partitions_requests=[deliveries.build_add_request(new[:free])],
+        run_requests=[
+            dg.RunRequest(run_key=one.key, partition_key=one.key, tags={"why": _why(one)}) for one in new
+        ],
+        dynamic_partitions_requests=[deliveries.build_add_request([one.key for one in new])],
     )
 
 
 def _look(
     instance: dg.DagsterInstance, tables: Tables, box: Inbox, acquisition: Acquisition
-) -> tuple[Look, Mapping[str, dg.DagsterRun]]:
+) -> tuple[Look, Mapping[str, dg.DagsterRun], Snapshot]:
     """Raises FileNotFoundError when the inbox is not there, Timeout when another look is under way."""
     if box.folder.parent == box.state.parent:
         # The data folder's own inbox is made; another one that is missing may only be unmounted.
@@ -71,7 +78,7 @@ def _look(
         # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
         runs = newest_runs(instance, "receive", [manifest.key for manifest in box.under_way()])
         head = tables.head()
-        return box.look(acquisition, lambda key: _published(head, key), time.time()), runs
+        return box.look(acquisition, lambda key: _published(head, key), time.time()), runs, head
 
 
 def _published(head: Snapshot, delivery: str) -> Published | None:
@@ -81,9 +88,16 @@ def _published(head: Snapshot, delivery: str) -> Published | None:
     return Published(receipts, finished=head.has(FINISHED_BY, delivery))
 
 
-def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acquisition) -> list[str]:
+def _why(manifest: Manifest) -> str:
+    count = len(manifest.files)
+    return f"{manifest.key}: closed with {count} file{'s' * (count != 1)}: {manifest.closed_by}"
+
+
+def _why_nothing(
+    look: Look, runs: Mapping[str, dg.DagsterRun], head: Snapshot, acquisition: Acquisition
+) -> list[str]:
     under_way = [manifest.key for manifest in look.under_way]
-    sentences = [_state(key, runs[key]) for key in under_way if key in runs]
+    sentences = [_state(key, runs[key], head) for key in under_way if key in runs]
     if queued := len(under_way) - len(sentences):
         sentences.append(
             f"{queued} more wait until fewer than {acquisition.runs_at_once} are being taken in."
@@ -100,15 +114,16 @@ def _why_nothing(look: Look, runs: Mapping[str, dg.DagsterRun], acquisition: Acq
     return sentences or ["The inbox is empty."]
 
 
-def _state(delivery: str, run: dg.DagsterRun) -> str:
+def _state(delivery: str, run: dg.DagsterRun, head: Snapshot) -> str:
     if not run.is_finished:
         return f"{delivery} is being taken in by run {run.run_id}."
+    missing = [table for table in STEPS if not head.has(table, delivery)]
+    *others, last = missing
+    lacks = (f"{', '.join(others)} and {last}" if others else last) + " of this partition"
     if run.is_success:
-        return (
-            f"Run {run.run_id} ended well, but {delivery} is not published here: "
-            "materialize raw_frames and prepared_frames of this partition."
-        )
+        return f"Run {run.run_id} ended well, but {delivery} is not finished here: materialize {lacks}."
+    files = "Its files stay where they are." if STEPS[0] in missing else "Its frames are safe in the lake."
     return (
-        f"Run {run.run_id} of {delivery} ended as {run.status.value.lower()}: read why there, mend it, "
-        "then re-execute it from failure. Its files stay where they are."
+        f"Run {run.run_id} of {delivery} ended as {run.status.value.lower()} before {missing[0]} was published: read "
+        f"why there, mend it, then re-execute it from failure, or materialize {lacks}. {files}"
     )

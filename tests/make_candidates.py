@@ -20,6 +20,7 @@ from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.requests.schema import TrainingRequest
 from cv_assets.spec.assets import project_spec
+from cv_assets.spec.load import digest as spec_digest
 from cv_assets.spec.load import load_spec
 from cv_assets.splits.assets import split_table
 from cv_assets.training.assets import checkpoints
@@ -123,7 +124,8 @@ class Plant:
             status=pl.lit("agreed"), agreement=pl.lit(1.0)
         )
         golden = frames.filter(judges).with_columns(set=pl.lit("golden"))
-        request = pl.DataFrame({"candidate": [CANDIDATE], "reason": ["person"]})
+        asked = {"candidate": CANDIDATE, "reason": "person", "spec_digest": spec_digest(self.spec)}
+        request = pl.DataFrame([asked])
         files: dict[str, Any] = {
             table_path("label_table"): as_table(labels, LabelTable),
             table_path("training_request", CANDIDATE): as_table(request, TrainingRequest),

@@ -1,5 +1,6 @@
 """The table of contents: complete, in order, light to load, and described for people."""
 
+import ast
 import subprocess
 import sys
 import warnings
@@ -26,12 +27,17 @@ def test_every_assets_module_on_disk_is_a_step():
     assert {path.parent.name for path in (ROOT / "cv_assets").glob("*/assets.py")} == set(STEPS)
 
 
-def test_data_flows_in_the_order_of_steps(loaded):
-    order, graph = list(STEPS), loaded.resolve_asset_graph()
+def test_groups_are_numbered_in_the_order_of_steps(loaded):
+    groups = {spec.group_name for spec in loaded.resolve_all_asset_specs()}
+    assert sorted(groups) == [f"{number:02d}_{step}" for number, step in enumerate(STEPS, start=1)]
+
+
+def test_data_flows_in_the_order_of_groups(loaded):
+    graph = loaded.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         for parent in node.parent_keys:
-            assert order.index(graph.get(parent).group_name) <= order.index(node.group_name), (parent, key)
+            assert graph.get(parent).group_name <= node.group_name, (parent, key)
 
 
 def test_every_job_and_sensor_on_disk_is_loaded(loaded):
@@ -45,6 +51,16 @@ def test_every_sensor_starts_a_job_that_exists(loaded):
     for sensor in repository.sensor_defs:
         for target in sensor.targets:
             assert repository.has_job(target.job_name), (sensor.name, target.job_name)
+
+
+def test_every_run_that_a_sensor_requests_says_why():
+    for file in (ROOT / "sensors").glob("[!_]*.py"):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        requests = [call for call in calls if getattr(call.func, "attr", "") == "RunRequest"]
+        assert requests, file.name
+        for request in requests:
+            tags = next((one.value for one in request.keywords if one.arg == "tags"), None)
+            assert tags is not None and '"why": ' in ast.unparse(tags).replace("'", '"'), file.name  # noqa: PT018
 
 
 def test_every_asset_is_described_owned_versioned_and_contracted(loaded):
@@ -72,8 +88,8 @@ def test_every_check_asks_a_question(loaded):
             assert "?" in spec.description, spec.key
 
 
-def test_every_job_and_sensor_is_described(loaded):
-    for thing in [*loaded.jobs, *loaded.sensors]:
+def test_every_job_sensor_and_schedule_is_described(loaded):
+    for thing in [*loaded.jobs, *loaded.sensors, *(loaded.schedules or [])]:
         assert thing.description, thing.name
 
 

@@ -74,6 +74,8 @@ def _effective_size(statistic: Statistic, confidence: float, z: float, assumed_c
     # Frames of a group cannot be more alike than equal: then each group counts once, by its size (Kish).
     counts_KG = statistic.counts.astype(np.float64)
     least = float((counts_KG.sum(axis=1) ** 2 / (counts_KG**2).sum(axis=1)).min())
+    # Frames that stand for others may say less than one each. Without weights this changes nothing.
+    least = min(least, statistic.independent)
     degrees = int((counts_KG > 0).sum(axis=1).min()) - 1
     if degrees < 1 or np.isnan(statistic.without).any():
         return least

@@ -6,7 +6,7 @@ class. A metric that is not defined on the frames (a share of nothing) is None, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -161,6 +161,30 @@ def _calls(called_N: Mask, is_it_N: Mask, group_N: NDArray[np.intp]) -> dict[str
 def share(hits_N: Mask, among_N: Mask, group_N: NDArray[np.intp]) -> Statistic:
     """The share of the frames of `among_N` that are hits."""
     return ratio(1.0 * (hits_N & among_N), 1.0 * among_N, among_N, group_N)
+
+
+def weighted_share(hits_N: Mask, among_N: Mask, weight_N: Vector, group_N: NDArray[np.intp]) -> Statistic:
+    """The share of hits among the frames of `among_N` where each stands for `weight_N` frames, all above 0 (Hájek).
+
+    `hits_N` says it of every frame: those outside `among_N` tell what a hit there could have weighed. If frames were
+    independent the effective sample size is that of the linearised variance of a ratio (Särndal, Swensson and
+    Wretman, "Model Assisted Survey Sampling", 1992, section 5.6), and at most Kish's, (sum w)² / sum w² ("Survey
+    Sampling", 1965). Kish's alone is too large where hits are rarer in the sample than the rest: it does not see that
+    each would weigh more. Of equal weights both are the number of frames.
+    """
+    weighed_N = weight_N * among_N
+    plain = ratio(weighed_N * hits_N, weighed_N, among_N, group_N)
+    if np.isnan(plain.value):
+        return plain
+    hit, miss = (_typical_weight(weight_N[side_N]) for side_N in (hits_N, ~hits_N))
+    typical = (1 - plain.value) * hit + plain.value * miss
+    size = weighed_N.sum() / _typical_weight(weighed_N)
+    return replace(plain, independent=float(min(size, weighed_N.sum() / typical) if typical else size))
+
+
+def _typical_weight(weight_N: Vector) -> float:
+    """The weight that one of all the frames stood for has, on average; 0 of none."""
+    return float((weight_N**2).sum() / weight_N.sum()) if len(weight_N) else 0.0
 
 
 def mean(values_N: Vector, group_N: NDArray[np.intp]) -> Statistic:

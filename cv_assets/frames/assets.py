@@ -146,7 +146,7 @@ def prepared_frames(
             delivery.rows,
             files=delivery.files,
             checks=[
-                CAPTURES_HAVE_ONE_ROW.no_rows(_miscounted(raw_frames, delivery.rows)),
+                CAPTURES_HAVE_ONE_ROW.no_rows(miscounted(raw_frames, delivery.rows)),
                 _few_are_rejected(delivery.rows, spec.acquisition.max_rejected),
             ],
             metadata={**_trends(delivery.rows), **_pictures(delivery, raw_frames, snapshot, spec)},
@@ -165,6 +165,13 @@ def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
 def receipt_path(delivery: str) -> str:
     """Where in the lake it is written what became of each file that a delivery claimed."""
     return f"raw_frames/{delivery}/receipts.json"
+
+
+def miscounted(raw_frames: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Captures that have no row, or several, in a table of one row per capture; and those that no camera took."""
+    counted = rows.group_by("capture_id").agg(rows=pl.len())
+    both = raw_frames.select("capture_id", raw=1).join(counted, on="capture_id", how="full", coalesce=True)
+    return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
 
 
 def _claimed(box: Inbox, delivery: str) -> Manifest:
@@ -240,13 +247,6 @@ def _same_pictures(rows: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("frame_id").is_duplicated() | seen_before).select(
         "station", "camera", "part", "frame_id"
     )
-
-
-def _miscounted(raw_frames: pl.DataFrame, prepared_frames: pl.DataFrame) -> pl.DataFrame:
-    """Captures without a row, with several, or that no camera took."""
-    rows = prepared_frames.group_by("capture_id").agg(rows=pl.len())
-    both = raw_frames.select("capture_id", raw=1).join(rows, on="capture_id", how="full", coalesce=True)
-    return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
 
 
 def _few_are_rejected(rows: pl.DataFrame, bound: float) -> dg.AssetCheckResult:

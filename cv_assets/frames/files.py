@@ -6,6 +6,7 @@ Nothing here follows a link that replaced a file, waits for a pipe, or replaces 
 import hashlib
 import os
 import stat
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,30 @@ def return_file(source: Path, target: Path) -> bool:
         return False
     source.unlink()
     return True
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write the whole file or none of it: whoever looks sees what was there before, or `content`, complete.
+
+    The folder is made when it is missing. While it is written, the file has a hidden name of its own beside it, so
+    that two writers do not mix; a killed writer leaves no more than that.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with unfinished.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    # A name is only there for good once its folder is on the disk, too.
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _open_file(path: str, flags: int) -> int:

@@ -20,6 +20,7 @@ from pydantic import (
 from cv_assets.spec.acquisition import Acquisition, Preparation, overlap
 from cv_assets.spec.evaluation import Criterion, Evaluation, Release
 from cv_assets.spec.file_names import group_reads
+from cv_assets.spec.inspection import Inspection, Review
 from cv_assets.spec.labels import Labels
 from cv_assets.spec.section import Name, Owner, Problem, Section, Step, Text, refuse, repeated
 from cv_assets.spec.training import SPLIT_COLUMNS, Splits, Training
@@ -58,6 +59,8 @@ class Spec(Section):
     training: Training
     evaluation: Evaluation
     release: Release
+    inspection: Inspection = Inspection()
+    review: Review = Review()
 
     @field_validator("classes")
     @classmethod
@@ -84,20 +87,18 @@ class Spec(Section):
             refuse(_unreadable(conditions, info.data["acquisition"]))
         return conditions
 
-    @field_validator("labels")
+    @field_validator("labels", "inspection", "review")
     @classmethod
-    def _have_their_own_folder(cls, labels: Labels, info: ValidationInfo) -> Labels:
-        if "acquisition" in info.data:
-            inbox = info.data["acquisition"].inbox
-            if overlap(labels.exports, inbox):
-                expected = "expected another folder than `acquisition.inbox`, neither above nor below it"
-                refuse([(("exports",), labels.exports, expected)])
-            if overlap(labels.exports, posixpath.join(posixpath.dirname(posixpath.normpath(inbox)), "taken")):
-                expected = (
-                    "expected another folder: `taken` beside the inbox holds the frames that were taken in"
+    def _have_their_own_folder(
+        cls, section: Labels | Inspection | Review, info: ValidationInfo
+    ) -> Labels | Inspection | Review:
+        key, folder = _folder(section)
+        for taken, other in _folders_before(info.data):
+            if overlap(folder, other):
+                refuse(
+                    [((key,), folder, f"expected another folder than {taken}, neither above nor below it")]
                 )
-                refuse([(("exports",), labels.exports, expected)])
-        return labels
+        return section
 
     @field_validator("splits")
     @classmethod
@@ -142,6 +143,30 @@ class Spec(Section):
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain JSON values, for records such as a checkpoint's recipe."""
         return self.model_dump(mode="json")[name]  # type: ignore[no-any-return]
+
+
+def _folder(section: Labels | Inspection | Review) -> tuple[str, str]:
+    """The setting that names the section's folder, and the folder."""
+    match section:
+        case Labels():
+            return "exports", section.exports
+        case Inspection():
+            return "outbox", section.outbox
+        case Review():
+            return "folder", section.folder
+
+
+def _folders_before(known: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """The folders of the valid sections so far: how a message calls each, and the folder."""
+    if "acquisition" in known:
+        inbox = known["acquisition"].inbox
+        yield "`acquisition.inbox`", inbox
+        taken = posixpath.join(posixpath.dirname(posixpath.normpath(inbox)), "taken")
+        yield "`taken` beside the inbox, which holds the frames that were taken in", taken
+    for name in ("labels", "inspection"):
+        if name in known:
+            key, folder = _folder(known[name])
+            yield f"`{name}.{key}`", folder
 
 
 def _never_reported(criterion: Criterion, classes: tuple[Class, ...]) -> Iterable[tuple[str, str]]:

@@ -39,7 +39,18 @@ Side = Annotated[int, Field(ge=1, le=16_384)]
 Owner = Annotated[str, Field(pattern=_OWNER)]
 
 Step = Literal[
-    "default", "spec", "frames", "labels", "requests", "splits", "training", "evaluation", "release"
+    "default",
+    "spec",
+    "frames",
+    "labels",
+    "requests",
+    "splits",
+    "training",
+    "evaluation",
+    "release",
+    "inspection",
+    "review",
+    "audit",
 ]
 
 Problem = tuple[tuple[str | int, ...], Any, str]

@@ -307,6 +307,19 @@ def test_many_reads_from_one_folder_are_recorded_by_their_number(world):
     assert metadata(world.run(total), "total")["lake/reads"] == ["pictures/ (30 files)"]
 
 
+def test_many_reads_from_many_folders_stay_a_short_record(world):
+    world.lake.create_branch("bytes", world.lake.resolve("main"))
+    pictures = {f"pictures/d{number}/{number}.png": b"x" for number in range(30)}
+    world.lake.merge(world.lake.commit("bytes", pictures, "m", {}), "main", "m", {})
+
+    @dg.asset(**TOTAL.arguments)
+    def total(context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]) -> Audited:
+        pinned = tables.snapshot(context)
+        yield from TOTAL.audited(rows(("total", sum(len(pinned.read(path)) for path in pictures))))
+
+    assert metadata(world.run(total), "total")["lake/reads"] == ["pictures/ (30 files)"]
+
+
 def test_a_missing_table_is_named_with_what_to_do(world):
     with pytest.raises(FileNotFoundError, match=r"parts\[d9\] is not published .* materialize it first"):
         world.main.table("parts", "d9")

@@ -5,6 +5,7 @@ from by_hand import edit_spec
 from filelock import FileLock
 
 from cv_assets.frames.assets import prepared_frames, raw_frames
+from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
 from resources.partitions import deliveries
@@ -50,9 +51,8 @@ def tick(instance, resources):
 
 @pytest.fixture
 def job(resources):
-    defs = dg.Definitions(
-        assets=[project_spec, raw_frames, prepared_frames], jobs=[receive], resources=resources
-    )
+    assets = [project_spec, raw_frames, prepared_frames, inspections, outbox]
+    defs = dg.Definitions(assets=assets, jobs=[receive], resources=resources)
     return defs.resolve_job_def("receive")
 
 
@@ -60,8 +60,8 @@ def job(resources):
 def run(instance, job):
     """`run(key)`: what the daemon launches for a requested delivery."""
 
-    def launch(key, *, raise_on_error=True):
-        return job.execute_in_process(instance=instance, partition_key=key, raise_on_error=raise_on_error)
+    def launch(key, **arguments):
+        return job.execute_in_process(instance=instance, partition_key=key, **arguments)
 
     return launch
 
@@ -71,6 +71,7 @@ def test_a_delivery_is_requested_taken_in_and_put_away(spec_in_force, drop, tick
     assert "2 more may still be written to" in tick().skip_message
     (request,) = tick().run_requests
     assert request.partition_key == request.run_key
+    assert request.tags["why"] == f"{request.run_key}: closed with 2 files: m01 is complete (2 of 2)"
     assert run(request.partition_key).success
     assert tick().skip_message == "2 published files were put away."
     assert tick().skip_message == "The inbox is empty."
@@ -79,6 +80,7 @@ def test_a_delivery_is_requested_taken_in_and_put_away(spec_in_force, drop, tick
         "m01c002",
     ]
     assert len(list((deployment.data_dir / "taken" / request.partition_key).iterdir())) == 2
+    assert (deployment.data_dir / "outbox" / f"{request.partition_key}.json").is_file()
 
 
 def test_what_waits_is_said_in_words(spec_in_force, drop, tick):
@@ -110,10 +112,44 @@ def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
     failed = run(request.partition_key, raise_on_error=False)
     (deployment.data_dir / "unmounted").rename(deployment.data_dir / "inbox")
     said = tick().skip_message
-    assert f"Run {failed.run_id} of {request.partition_key} ended as failure" in said
-    assert "re-execute it from failure" in said
+    assert said == (
+        f"Run {failed.run_id} of {request.partition_key} ended as failure before raw_frames was published: read why "
+        "there, mend it, then re-execute it from failure, or materialize raw_frames, prepared_frames, inspections and "
+        "outbox of this partition. Its files stay where they are."
+    )
     assert run(request.partition_key).success
     assert tick().skip_message == "1 published file was put away."
+
+
+def test_a_delivery_whose_run_failed_between_its_tables_says_which_are_missing(
+    spec_in_force, drop, tick, run, deployment
+):
+    drop(name(1, of=1))
+    (request,) = tick(2).run_requests
+    (deployment.data_dir / "outbox").write_text("a file where the folder should be")
+    failed = run(request.partition_key, raise_on_error=False)
+    assert tick().skip_message == (
+        f"Run {failed.run_id} of {request.partition_key} ended as failure before outbox was published: read why there, "
+        "mend it, then re-execute it from failure, or materialize outbox of this partition. Its frames are safe in the "
+        "lake. 1 published file was put away."
+    )
+    (deployment.data_dir / "outbox").unlink()
+    assert run(request.partition_key, asset_selection=[dg.AssetKey("outbox")]).success
+    assert tick().skip_message == "The inbox is empty."
+
+
+def test_a_delivery_that_was_taken_in_before_it_could_be_inspected_says_what_to_materialize(
+    spec_in_force, drop, tick, run
+):
+    drop(name(1, of=1))
+    (request,) = tick(2).run_requests
+    taken = run(
+        request.partition_key, asset_selection=[dg.AssetKey("raw_frames"), dg.AssetKey("prepared_frames")]
+    )
+    assert tick().skip_message.startswith(
+        f"Run {taken.run_id} ended well, but {request.partition_key} is not finished here: materialize inspections and "
+        "outbox of this partition."
+    )
 
 
 def test_without_a_spec_in_force_nothing_is_looked_at(tick, drop, materialize, deployment):

@@ -121,7 +121,7 @@ def test_exports_do_not_lie_among_the_frames_that_were_taken_in():
     text = changed("inbox: inbox", "inbox: plant/inbox").replace(
         "exports: exports", "exports: plant/taken/labels"
     )
-    assert "expected another folder: `taken` beside the inbox holds the frames" in mistakes(text)
+    assert "expected another folder than `taken` beside the inbox, which holds the frames" in mistakes(text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""Threshold replay: what another operating band would have made of stored scores. It changes no verdict.
+
+What a band lets through is known only where people looked: at every REVIEW, and at automatic verdicts drawn at random.
+A capture that they answered for stands for 1 / the probability that they were asked. A frame labelled for another
+reason (it trains, it judges) was not drawn at random: it stands for none but itself.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from cv_assets.audit.schema import ThresholdReplay
+from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
+from cv_assets.inspection.schema import VERDICTS
+from cv_assets.release.history import release_in_force
+
+NEEDED: Final = (
+    "capture_id", "part", "delivery", "group", "frame_id", "prepared_path", "verdict", "audit",
+    "review_probability", "release", "defect_score", "lower", "upper",
+)  # fmt: skip
+"""The columns of inspections that a replay needs."""
+
+_NAMES_SHOWN: Final = 10
+
+
+class CannotReplayError(ValueError):
+    """What was asked for cannot be replayed."""
+
+
+def proposed_band(lower: float, upper: float) -> OperatingBand:
+    """The band to try. Raises CannotReplayError for thresholds that are no scores, or the wrong way round."""
+    for name, threshold in (("lower", lower), ("upper", upper)):
+        if not (0 <= threshold <= 1 or threshold == UNREACHABLE):
+            raise CannotReplayError(
+                f"`{name}` must be a defect score from 0 to 1, or {UNREACHABLE:g} for a threshold that no score "
+                f"reaches; got {threshold:g}"
+            )
+    if lower > upper:
+        raise CannotReplayError(
+            f"`lower` must be at most `upper`, for no part both passes and fails; got {lower:g} and {upper:g}"
+        )
+    return OperatingBand(lower, upper)
+
+
+def version_to_replay(asked: str, releases: pl.DataFrame) -> str:
+    """The version `asked` for, or the one in force when that is empty.
+
+    Raises CannotReplayError when it was never released.
+    """
+    now, known = release_in_force(releases), releases.filter(pl.col("outcome") == "released")["version"]
+    if now is None:
+        raise CannotReplayError("nothing was released yet: no verdict has a score to replay")
+    if asked and asked not in known:
+        raise CannotReplayError(
+            f"`release`: {asked} was never released; released versions: {_named(known.to_list())}"
+        )
+    return asked or str(now["version"])
+
+
+def deliveries_to_replay(asked: Sequence[str], inspected: Sequence[str]) -> list[str]:
+    """The deliveries `asked` for, or all `inspected` ones. Raises CannotReplayError for one that was not inspected."""
+    if unknown := sorted(set(asked) - set(inspected)):
+        raise CannotReplayError(
+            f"`deliveries`: no inspections of {_named(unknown)}; inspected were {_named(inspected) or 'none yet'}"
+        )
+    return sorted(set(asked) or inspected)
+
+
+def known_truth(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
+    """The class of every frame that has a verified or an agreed label: `frame_id` and `truth`."""
+    agreed = label_table.filter(pl.col("status") == "agreed")
+    # The benchmark comes first: a named person verified it.
+    both = pl.concat([one.select("frame_id", truth="label") for one in (benchmark_frames, agreed)])
+    return both.unique("frame_id", keep="first", maintain_order=True)
+
+
+def scored_by(inspections: pl.DataFrame, version: str) -> pl.DataFrame:
+    """The captures that the model of release `version` scored. Raises CannotReplayError when there is none."""
+    scored = inspections.filter(pl.col("release") == version, pl.col("defect_score").is_not_null())
+    if scored.is_empty():
+        raise CannotReplayError(
+            f"{version} scored none of the {_counted(inspections.height, 'capture')} looked through: there is nothing "
+            "to replay"
+        )
+    return scored
+
+
+def bands_in_effect(scored: pl.DataFrame) -> list[OperatingBand]:
+    """The bands that decided; one for each release, as long as nobody changed a band in force."""
+    thresholds = scored.select("lower", "upper").unique(maintain_order=True)
+    return [OperatingBand(lower, upper) for lower, upper in thresholds.iter_rows()]
+
+
+def contradictions(scored: pl.DataFrame) -> pl.DataFrame:
+    """The captures whose stored verdict is not the one that their own stored thresholds give."""
+    stored = scored.select("defect_score", "lower", "upper").iter_rows()
+    said = [verdict(score, OperatingBand(lower, upper)) for score, lower, upper in stored]
+    return scored.filter(pl.Series(said, dtype=pl.String) != pl.col("verdict"))
+
+
+def replay(scored: pl.DataFrame, truth: pl.DataFrame, band: OperatingBand) -> pl.DataFrame:
+    """The stored verdict of every scored capture beside the one that `band` gives, as rows of `ThresholdReplay`.
+
+    `truth` is that of `known_truth`. Raises ValueError for a capture that people were asked about with probability 0.
+    """
+    if (impossible := scored.filter(_asked(), pl.col("review_probability") <= 0)).height:
+        raise ValueError(
+            "a capture that people are asked about needs a review_probability above 0, got 0 for "
+            f"{impossible['capture_id'][0]}"
+        )
+    answered = _asked() & pl.col("truth").is_not_null()
+    return (
+        scored.join(truth, on="frame_id", how="left", maintain_order="left")
+        .with_columns(
+            replayed=pl.Series([verdict(one, band) for one in scored["defect_score"]], dtype=pl.String),
+            weight=pl.when(answered).then(1 / pl.col("review_probability")),
+            lower=pl.lit(band.lower),
+            upper=pl.lit(band.upper),
+        )
+        .with_columns(changed=pl.col("verdict") != pl.col("replayed"))
+        .select(ThresholdReplay.column_names())
+    )
+
+
+def answers_by_verdict(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """How many captures of each stored verdict people were asked about, and how many of these they answered for.
+
+    `labelled otherwise` are those whose class is known although nobody was asked. `rows` are those of `replay`.
+    """
+    answered, known = pl.col("weight").is_not_null(), pl.col("truth").is_not_null()
+    counts = (
+        scored.select("capture_id", asked=_asked())
+        .join(rows, on="capture_id")
+        .group_by(stored="verdict")
+        .agg(
+            pl.len().alias("captures"),
+            pl.col("asked").sum(),
+            answered.sum().alias("answered"),
+            (known & ~answered).sum().alias("labelled otherwise"),
+        )
+    )
+    every = pl.DataFrame({"stored": VERDICTS})
+    return every.join(counts, on="stored", how="left", maintain_order="left").fill_null(0)
+
+
+def in_short(rows: pl.DataFrame, scored: pl.DataFrame, band: OperatingBand) -> str:
+    """What was replayed and how much of it changes, in words. `rows` are those of `replay`."""
+    return (
+        f"{rows['changed'].sum()} of {_counted(rows.height, 'verdict')} by {rows['release'][0]} in "
+        f"{_counted(rows['delivery'].n_unique(), 'delivery', 'deliveries')} would be another. "
+        f"In effect: {' / '.join(one.words for one in bands_in_effect(scored))}. Replayed: {band.words}. "
+        "This is a reading: no verdict and no release changes."
+    )
+
+
+def transitions(rows: pl.DataFrame) -> pl.DataFrame:
+    """How many captures of each stored verdict get each replayed one: a row per stored verdict."""
+    counts = rows.select("verdict", "replayed").rows()
+    return pl.DataFrame(
+        [
+            {"stored": before, **{f"now {after}": counts.count((before, after)) for after in VERDICTS}}
+            for before in VERDICTS
+        ]
+    )
+
+
+def changes(rows: pl.DataFrame, pass_class: str) -> pl.DataFrame:
+    """The kinds of change, and what is known of the changed captures, for whatever reason they were labelled."""
+    defective = pl.col("truth") != pass_class
+    return (
+        rows.filter("changed")
+        .group_by(change=pl.format("{} > {}", "verdict", "replayed"))
+        .agg(
+            captures=pl.len(),
+            defective=defective.sum(),
+            sound=(~defective).sum(),
+            unknown=pl.col("truth").is_null().sum(),
+        )
+        .sort("captures", "change", descending=[True, False])
+    )
+
+
+def _asked() -> pl.Expr:
+    """Were people asked about the capture, for its verdict or by chance?"""
+    return (pl.col("verdict") == "REVIEW") | pl.col("audit")
+
+
+def _named(names: Sequence[str]) -> str:
+    """The names in words, the first of them where they are many."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

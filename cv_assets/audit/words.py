@@ -1,0 +1,52 @@
+"""How an explanation says times, numbers and lists."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+_LISTED = 8
+
+
+def moment(when: datetime | None) -> str:
+    """A time to the second, in UTC."""
+    return "at an unknown time" if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def day(when: datetime | None) -> str:
+    """The day of a time, in UTC."""
+    return "an unknown day" if when is None else f"{when:%Y-%m-%d}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 frame`, `1,234 frames`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`; of many names the first, and how many more."""
+    if len(names) > _LISTED:
+        return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def tally(values: Iterable[str]) -> str:
+    """How often each value occurs, the most frequent first: `sound 40, defective 8`."""
+    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{value} {count:,}" for value, count in counts)
+
+
+def settings(value: str) -> str:
+    """A JSON object as `key value, key value`; nested ones in brackets."""
+    return _told(json.loads(value))
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} ({_told(one)})" if isinstance(one, dict) else f"{key} {_told(one)}"
+            for key, one in value.items()
+        )
+    if isinstance(value, list):
+        return " ".join(_told(one) for one in value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,325 @@
+"""The inspection step: the verdict on every capture, and how the line is told."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+import polars as pl
+
+from cv_assets.frames.assets import miscounted
+from cv_assets.frames.files import write_atomically
+from cv_assets.inspection.schema import VERDICTS, Inspections, Outbox
+from cv_assets.release.history import release_in_force
+from cv_assets.release.schema import Releases
+from cv_assets.spec.assets import in_force
+from cv_assets.spec.schema import Spec
+from resources.contracts import Audited, Check, TableAsset, preview
+from resources.deployments import Deployment
+from resources.partitions import deliveries
+from resources.pictures import figure_png, montage, picture
+from resources.tables import Snapshot, Tables
+
+if TYPE_CHECKING:
+    from cv_assets.inspection.verdicts import Decider, Scored
+
+EVERY_CAPTURE_HAS_ONE_VERDICT = Check(
+    "every_capture_has_one_verdict", "Has every capture exactly one verdict?"
+)
+VERDICTS_ARE_WRITTEN_ONCE = Check(
+    "verdicts_are_written_once",
+    "Are all verdicts new, or the same as those that were given before? A verdict that was given never changes.",
+)
+A_RELEASE_IS_IN_FORCE = Check(
+    "a_release_is_in_force",
+    "Is a release in force that can decide? Without one every part goes to people.",
+    blocking=False,
+)
+ONE_PREPARATION = Check(
+    "one_preparation",
+    "Did the frames go through the pass that the released model was trained on? A frame that did not goes to people.",
+    blocking=False,
+)
+EVERY_VERDICT_IS_TOLD = Check(
+    "every_verdict_is_told", "Is every verdict in the line's file, and nothing else?"
+)
+
+INSPECTIONS = TableAsset(
+    "inspections",
+    Inspections,
+    step="inspection",
+    kinds=frozenset({"onnx"}),
+    partitions=deliveries,
+    checks=(EVERY_CAPTURE_HAS_ONE_VERDICT, VERDICTS_ARE_WRITTEN_ONCE, A_RELEASE_IS_IN_FORCE, ONE_PREPARATION),
+)
+OUTBOX = TableAsset(
+    "outbox",
+    Outbox,
+    step="inspection",
+    kinds=frozenset({"json"}),
+    partitions=deliveries,
+    checks=(EVERY_VERDICT_IS_TOLD,),
+)
+
+_CHUNK: Final = 256
+"""Frames that are held in memory at a time."""
+
+_SHOWN_COLUMNS: Final = ("part", "verdict", "reason", "why", "release", "audit", "captured_at")
+
+
+@dg.asset(**INSPECTIONS.arguments, deps=["releases"])
+def inspections(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    raw_frames: pl.DataFrame,
+    prepared_frames: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """The verdict on every capture: PASS, FAIL, or REVIEW by a person, and everything that it follows from.
+
+    The release in force decides by its model's defect score and its two thresholds. What it cannot decide goes to
+    people, each with its reason: a rejected frame, one of another pass, or any frame while nothing is in force. A
+    verdict is written once: later releases judge later deliveries.
+    """
+    from cv_assets.inspection.verdicts import inspect, to_score
+
+    spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
+    decider = _decider(snapshot)
+    try:
+        scored = _score(to_score(prepared_frames, decider, spec), decider, snapshot, deployment)
+        rows = inspect(raw_frames, prepared_frames, decider, scored, spec=spec, decided_at=datetime.now(UTC))
+    except ValueError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    rows, once = _written_once(rows, snapshot, context.partition_key)
+    yield from INSPECTIONS.audited(
+        rows,
+        checks=[
+            _one_verdict_each(raw_frames, rows),
+            once,
+            _can_decide(decider, rows, spec),
+            _one_preparation(decider, rows),
+        ],
+        metadata={
+            "rows": preview(rows, _SHOWN_COLUMNS),
+            **_figures(rows),
+            **_in_effect(decider),
+            "verdicts": preview(rows.group_by("verdict", "reason").len("captures").sort("verdict", "reason")),
+            **_pictures(rows, decider, snapshot, spec),
+        },
+    )
+
+
+@dg.asset(**OUTBOX.arguments)
+def outbox(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    raw_frames: pl.DataFrame,
+    inspections: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """What the line was told: the verdicts of the delivery as they stand in its one file in the outbox, and when.
+
+    The file is there, whole, before this table is published; docs/outbox.md says what is in it. The line may take it
+    away: a delivery that was told is not told again.
+    """
+    from cv_assets.inspection.outbox import differing, verdict_file
+
+    delivery, snapshot = context.partition_key, tables.snapshot(context)
+    file = _outbox_folder(deployment, in_force(project_spec, deployment)) / f"{delivery}.json"
+    rows = snapshot.table("outbox", delivery, or_empty=Outbox)
+    was_told = snapshot.has("outbox", delivery) and differing(rows, inspections).is_empty()
+    if not was_told:
+        rows = _tell(file, verdict_file(inspections, raw_frames, delivery), inspections, raw_frames)
+    yield from OUTBOX.audited(
+        rows,
+        checks=[_every_verdict_is_told(inspections, differing(rows, inspections))],
+        metadata={
+            "file": f"{file.parent.name}/{file.name}",
+            "told": "before: nothing is written again, the line may have taken it" if was_told else "now",
+            **_seconds(rows),
+        },
+    )
+
+
+def _decider(snapshot: Snapshot) -> "Decider | None":
+    from cv_assets.inspection.verdicts import Decider
+
+    release = release_in_force(snapshot.table("releases", or_empty=Releases))
+    if release is None:
+        return None
+    checkpoint = snapshot.table(f"{release['model']}_checkpoint", release["candidate"])
+    return Decider(release, checkpoint.row(0, named=True))
+
+
+def _score(
+    frames: pl.DataFrame, decider: "Decider | None", snapshot: Snapshot, deployment: Deployment
+) -> dict[str, "Scored"]:
+    """What the released model says of `frames`, by capture id; no model is loaded where there is none to score."""
+    if decider is None or frames.is_empty():
+        return {}
+    from cv_assets.inspection.verdicts import Scored
+    from cv_assets.training.features import cores, read_image
+    from cv_assets.training.inference import load_predictor, timed_scores
+
+    predictor = load_predictor(decider.checkpoint, snapshot.fetch, deployment.cache_dir)
+    scored: dict[str, Scored] = {}
+    for part in frames.iter_slices(_CHUNK):
+        images = [read_image(snapshot.fetch(path)) for path in part["path"]]
+        scores_NC, latency_ms_N = timed_scores(predictor, images, cores())
+        said = zip(scores_NC.tolist(), latency_ms_N.tolist(), strict=True)
+        scored |= dict(zip(part["capture_id"], (Scored(*one) for one in said), strict=True))
+    return scored
+
+
+def _written_once(
+    rows: pl.DataFrame, snapshot: Snapshot, delivery: str
+) -> tuple[pl.DataFrame, dg.AssetCheckResult]:
+    """The verdicts that count, and whether they are new or as they were given before."""
+    from cv_assets.inspection.written_once import differences, refusal
+
+    if not snapshot.has("inspections", delivery):
+        return rows, VERDICTS_ARE_WRITTEN_ONCE.result(
+            True, "No capture of this delivery had a verdict before."
+        )
+    before = snapshot.table("inspections", delivery)
+    found = differences(before, rows)
+    if found.is_empty():
+        said = f"All {before.height} verdicts are those that were given before: nothing changes."
+        return before, VERDICTS_ARE_WRITTEN_ONCE.result(True, said)
+    return rows, VERDICTS_ARE_WRITTEN_ONCE.result(
+        False, refusal(before, rows, found), {"offenders": preview(found, rows_shown=20)}
+    )
+
+
+def _one_verdict_each(raw_frames: pl.DataFrame, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    offenders = miscounted(raw_frames, rows)
+    counts = f"{raw_frames.height} captures, {rows.height} verdicts"
+    return EVERY_CAPTURE_HAS_ONE_VERDICT.no_rows(
+        offenders,
+        f"{counts}: one each."
+        if offenders.is_empty()
+        else f"{counts}: {offenders.height} missing, repeated, or on no capture. Materialize prepared_frames of this "
+        "delivery, then inspections.",
+    )
+
+
+def _can_decide(decider: "Decider | None", rows: pl.DataFrame, spec: Spec) -> dg.AssetCheckResult:
+    from cv_assets.inspection.verdicts import why_none_decides
+
+    unable = why_none_decides(decider, spec)
+    if decider is None or unable:
+        return A_RELEASE_IS_IN_FORCE.result(
+            False,
+            f"Nothing decides by itself: {unable}. All {rows.height} captures go to people. Release a candidate (job "
+            "`release`); it judges the deliveries that come after it.",
+        )
+    release = decider.release
+    return A_RELEASE_IS_IN_FORCE.result(
+        True,
+        f"{release['version']} decides: {release['model']} of {release['candidate']}, concluded by "
+        f"{release['approver']} on {release['concluded_at']:%Y-%m-%d}.",
+    )
+
+
+def _one_preparation(decider: "Decider | None", rows: pl.DataFrame) -> dg.AssetCheckResult:
+    changed = rows.filter(reason="preparation_changed")
+    if decider is None:
+        return ONE_PREPARATION.result(True, "Not applicable: no release is in force.")
+    if changed.is_empty():
+        return ONE_PREPARATION.result(
+            True, f"The model was trained on the pass {decider.checkpoint['preparation']}, too."
+        )
+    return ONE_PREPARATION.result(
+        False,
+        f"{changed.height} of {rows.height} captures go to people for it: {changed['why'][0]}. A pass is the spec's "
+        "`preparation` and OpenCV's version: put the earlier one back, or train a candidate on frames of this one.",
+    )
+
+
+def _figures(rows: pl.DataFrame) -> dict[str, int | float]:
+    """What people follow from delivery to delivery."""
+    counts = {name: rows.filter(verdict=name).height for name in VERDICTS}
+    automatic, latency = rows.filter(pl.col("verdict") != "REVIEW"), rows["latency_ms"].drop_nulls()
+    figures: dict[str, int | float] = {
+        "captures": rows.height,
+        **counts,
+        "audited": automatic.filter("audit").height,
+    }
+    if rows.height:
+        figures["review share"] = round(counts["REVIEW"] / rows.height, 3)
+    for name, share in (("latency p50 ms", 0.5), ("latency p95 ms", 0.95)):
+        if (value := latency.quantile(share, "linear")) is not None:
+            figures[name] = round(value, 2)
+    return figures
+
+
+def _in_effect(decider: "Decider | None") -> dict[str, str]:
+    if decider is None:
+        return {"release": "none", "operating band": "none: people look at every part"}
+    release = decider.release
+    return {
+        "release": f"{release['version']} ({release['model']} of {release['candidate']})",
+        "operating band": decider.band.words,
+    }
+
+
+def _pictures(
+    rows: pl.DataFrame, decider: "Decider | None", snapshot: Snapshot, spec: Spec
+) -> dict[str, dg.MarkdownMetadataValue]:
+    from cv_assets.inspection.figures import frames_of, scores_figure
+
+    pictures = {}
+    if decider is not None and rows["defect_score"].count():
+        figure = figure_png(scores_figure(rows, decider.band))
+        pictures["defect scores"] = picture(figure, f"defect scores: {decider.band.words}")
+    for name in ("FAIL", "REVIEW"):
+        shown = frames_of(rows, name, snapshot.fetch, spec.preparation.bounds.max_pixels)
+        if shown.images:
+            pictures[f"{name} frames"] = picture(
+                montage(shown.images, shown.captions), f"frames with the verdict {name}"
+            )
+    return pictures
+
+
+def _outbox_folder(deployment: Deployment, spec: Spec) -> Path:
+    folder = deployment.data_dir / spec.inspection.outbox
+    if not folder.is_dir() and folder.parent != deployment.data_dir:
+        # The data folder's own outbox is made; another one that is missing may only be unmounted.
+        raise dg.Failure(
+            f"The outbox {folder} is not there. Nothing is lost: mount it, then re-execute the run from failure."
+        )
+    return folder
+
+
+def _tell(file: Path, content: bytes, inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
+    """Write the file and return what it tells. One that tells anything but the verdicts is kept from the line."""
+    from cv_assets.inspection.outbox import differing, told_rows
+
+    rows = told_rows(content, raw_frames, file=file.name, told_at=datetime.now(UTC))
+    if not differing(rows, inspections).is_empty():
+        return rows
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise dg.Failure(
+            f"{file} cannot be written now: {error}. Nothing is lost: mend it and re-execute the run from failure."
+        ) from error
+    return told_rows(content, raw_frames, file=file.name, told_at=datetime.now(UTC))
+
+
+def _every_verdict_is_told(inspections: pl.DataFrame, wrong: pl.DataFrame) -> dg.AssetCheckResult:
+    return EVERY_VERDICT_IS_TOLD.no_rows(
+        wrong,
+        f"The file holds all {inspections.height} verdicts of the table."
+        if wrong.is_empty()
+        else f"File and table differ in {wrong.height} verdicts.",
+    )
+
+
+def _seconds(rows: pl.DataFrame) -> dict[str, float]:
+    """How long a verdict took, from the frame's file to the verdict file."""
+    named = (("file to verdict p50 s", 0.5), ("file to verdict p95 s", 0.95))
+    quantiles = {name: rows["seconds"].quantile(share, "linear") for name, share in named}
+    return {name: round(value, 1) for name, value in quantiles.items() if value is not None}

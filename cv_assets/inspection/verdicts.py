@@ -1,0 +1,197 @@
+"""Verdicts: what becomes of each capture, by the release in force. Every capture gets exactly one.
+
+A *defect score* is 1 - the probability of the class that passes, 0 to 1.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cv_assets.evaluation.band import OperatingBand, verdict
+from cv_assets.inspection.schema import REASONS, Inspections
+from cv_assets.spec.schema import Spec
+
+_BY_BAND: Final = {"PASS": "below_lower", "REVIEW": "low_confidence", "FAIL": "above_upper"}
+
+_AT_MOST: Final = ("too_bright", "too_large")
+"""Rejections whose bound is an upper one; the others with a bound fell below it."""
+
+
+@dataclass(frozen=True)
+class Decider:
+    """What decides: the release in force (a row of `releases`) and its checkpoint (the row of its model's table)."""
+
+    release: Mapping[str, Any]
+    checkpoint: Mapping[str, Any]
+
+    @property
+    def band(self) -> OperatingBand:
+        """The thresholds in effect."""
+        return OperatingBand(self.release["lower"], self.release["upper"])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the model said of a frame: a probability per class, and the time from the decoded frame to them."""
+
+    scores: Sequence[float]
+    latency_ms: float
+
+
+def why_none_decides(decider: Decider | None, spec: Spec) -> str | None:
+    """Why no release can decide, in words; None when `decider` can."""
+    if decider is None:
+        return "no release is in force"
+    known = decider.checkpoint["classes"]
+    if spec.pass_class in known:
+        return None
+    return (
+        f"the class that passes is {spec.pass_class} by now, and {decider.release['model']} of "
+        f"{decider.release['version']}, which is in force, knows {', '.join(known)}"
+    )
+
+
+def to_score(prepared_frames: pl.DataFrame, decider: Decider | None, spec: Spec) -> pl.DataFrame:
+    """The rows of `prepared_frames` that the released model is to score."""
+    if decider is None or why_none_decides(decider, spec):
+        return prepared_frames.clear()
+    return prepared_frames.filter("accepted", pl.col("preparation") == decider.checkpoint["preparation"])
+
+
+def inspect(
+    raw_frames: pl.DataFrame,
+    prepared_frames: pl.DataFrame,
+    decider: Decider | None,
+    scored: Mapping[str, Scored],
+    *,
+    spec: Spec,
+    decided_at: datetime,
+) -> pl.DataFrame:
+    """The verdicts on one delivery, as rows of `Inspections`, in the order of `raw_frames`.
+
+    `decider` is None while nothing is in force. `scored` holds every frame of `to_score`, by capture id. Raises
+    ValueError, which names the capture, for scores that are not one probability per class.
+    """
+    unable = why_none_decides(decider, spec)
+    judging = _Judging(None if unable else decider, unable or "", scored, spec.pass_class)
+    prepared = prepared_frames.select(
+        "capture_id", "accepted", "reason", "score", "bound", "detail", "preparation", prepared_path="path"
+    )
+    captures = raw_frames.rename({"path": "raw_path"}).join(prepared, on="capture_id", maintain_order="left")
+    rows = []
+    for capture in captures.iter_rows(named=True):
+        judged = judging.judge(capture)
+        decision = REASONS[judged["reason"]]
+        rows.append(
+            {
+                **capture,
+                **judged,
+                "verdict": decision,
+                "audit": is_audited(capture["capture_id"], spec.review.audit_share),
+                "review_probability": 1.0 if decision == "REVIEW" else spec.review.audit_share,
+                "decided_at": decided_at,
+            }
+        )
+    schema = Inspections.create_empty().schema
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+
+
+def is_audited(capture_id: str, share: float) -> bool:
+    """Whether a capture is drawn for the random audit, as a `share` of all captures is; always the same answer."""
+    digest = hashlib.blake2b(capture_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+@dataclass(frozen=True)
+class _Judging:
+    decider: Decider | None
+    unable: str
+    scored: Mapping[str, Scored]
+    pass_class: str
+
+    def judge(self, capture: Mapping[str, Any]) -> dict[str, Any]:
+        """The reason of the verdict, why in words, and what it follows from."""
+        in_effect = _in_effect(self.decider)
+        if not capture["accepted"]:
+            return {**in_effect, "reason": "frame_rejected", "why": _rejection(capture)}
+        if self.decider is None:
+            return {"reason": "no_release", "why": self.unable}
+        release, checkpoint = self.decider.release, self.decider.checkpoint
+        if capture["preparation"] != checkpoint["preparation"]:
+            why = (
+                f"the frame went through the pass {capture['preparation']}, {release['model']} of "
+                f"{release['version']} was trained on {checkpoint['preparation']}"
+            )
+            return {**in_effect, "reason": "preparation_changed", "why": why}
+        return {**in_effect, **self._by_band(capture, self.decider)}
+
+    def _by_band(self, capture: Mapping[str, Any], decider: Decider) -> dict[str, Any]:
+        one, classes = self.scored[capture["capture_id"]], list(decider.checkpoint["classes"])
+        if len(one.scores) != len(classes) or not np.isfinite(one.scores).all():
+            raise ValueError(
+                f"capture {capture['capture_id']} of part {capture['part']} has the scores {list(one.scores)}, "
+                f"expected one probability for each of {', '.join(classes)}"
+            )
+        score = float(np.clip(1 - one.scores[classes.index(self.pass_class)], 0, 1))
+        reason = _BY_BAND[verdict(score, decider.band)]
+        return {
+            "reason": reason,
+            "why": _comparison(reason, score, decider.band),
+            "defect_score": score,
+            "classes": classes,
+            "scores": list(one.scores),
+            "weights_sha256": decider.checkpoint["weights_sha256"],
+            "latency_ms": one.latency_ms,
+        }
+
+
+def _in_effect(decider: Decider | None) -> dict[str, Any]:
+    """What the row of every capture says of the release that decides, also where no model saw the frame."""
+    if decider is None:
+        return {}
+    names = ("candidate", "model", "lower", "upper")
+    release = decider.release
+    return {
+        "release": release["version"],
+        "release_number": release["number"],
+        **{name: release[name] for name in names},
+    }
+
+
+def _rejection(capture: Mapping[str, Any]) -> str:
+    reason, score, bound, detail = (capture[name] for name in ("reason", "score", "bound", "detail"))
+    if detail:
+        return f"{reason}: {detail}"
+    if score is None or bound is None:
+        return str(reason)
+    figures = _told_apart(score, bound, decimals=2)
+    return f"{reason} {figures[0]}, at {'most' if reason in _AT_MOST else 'least'} {figures[1]}"
+
+
+def _comparison(reason: str, score: float, band: OperatingBand) -> str:
+    """The defect score beside the thresholds, in words. Scores end at 1: a higher threshold is out of reach."""
+    if band.lower > 1:
+        return f"defect score {score:.3f}; by this band every part passes"
+    told, lower, upper = _told_apart(score, band.lower, band.upper)
+    match reason:
+        case "below_lower":
+            return f"defect score {told} is below {lower}"
+        case "above_upper":
+            return f"defect score {told} is at least {upper}"
+    if band.upper > 1:
+        return f"defect score {told} is at least {lower}, and by this band nothing fails by itself"
+    return f"defect score {told} lies between {lower} and {upper}"
+
+
+def _told_apart(*values: float, decimals: int = 3) -> list[str]:
+    """The values with as many decimals as it takes to see which differ; by less than a billionth, none do."""
+    for count in range(decimals, 10):
+        told = [f"{value:.{count}f}" for value in values]
+        if len(set(told)) == len(set(values)):
+            return told
+    return [f"{value:.{decimals}f}" for value in values]

@@ -1,0 +1,201 @@
+"""The review step: what people are asked, and the file that asks them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+
+from cv_assets.frames.files import write_atomically
+from cv_assets.frames.schema import RawFrames
+from cv_assets.inspection.schema import Inspections
+from cv_assets.labels.schema import BenchmarkFrames, LabelTable
+from cv_assets.review import queue as items
+from cv_assets.review.schema import ReviewQueue, ReviewWorklist
+from cv_assets.review.worklist import FILE, PICTURES, picture_name, tasks_json, worklist
+from cv_assets.spec.assets import in_force
+from cv_assets.spec.schema import Spec
+from resources.contracts import Audited, Check, TableAsset, preview
+from resources.deployments import Deployment
+from resources.pictures import montage, picture
+from resources.tables import Snapshot, Tables, table_path
+
+AN_ITEM_IS_THERE_ONCE = Check(
+    "an_item_is_there_once", "Is every frame there once, however many captures hold it?"
+)
+NOBODY_IS_FORGOTTEN = Check(
+    "nobody_is_forgotten",
+    "Has every capture with the verdict REVIEW or drawn for the audit, and every frame whose votes do not decide, its "
+    "item?",
+)
+NOTHING_IS_OVERDUE = Check(
+    "nothing_is_overdue", "Is every item answered by its due time, or not due yet?", blocking=False
+)
+
+REVIEW_QUEUE = TableAsset(
+    "review_queue",
+    ReviewQueue,
+    step="review",
+    checks=(AN_ITEM_IS_THERE_ONCE, NOBODY_IS_FORGOTTEN, NOTHING_IS_OVERDUE),
+)
+REVIEW_WORKLIST = TableAsset("review_worklist", ReviewWorklist, step="review", kinds=frozenset({"json"}))
+
+MOST_PICTURES: Final = 12
+"""How many frames the montage shows."""
+
+_SHOWN: Final = ("part", "reason", "why", "state", "due_at", "delivery", "file_name")
+
+
+@dg.asset(**REVIEW_QUEUE.arguments, deps=["inspections", "raw_frames", "label_table", "benchmark_frames"])
+def review_queue(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """What people are asked, and what they answered: a frame is here once, with the reason why it needs a person.
+
+    Frames whose verdict is REVIEW, a random share of those that passed or failed by themselves, and frames whose votes
+    do not decide. An item is answered once its label is agreed in the label table or verified in the benchmark. The
+    table follows from those tables alone: made again, it is the same.
+    """
+    spec, snapshot, now = in_force(project_spec, deployment), tables.snapshot(context), datetime.now(UTC)
+    inspections = _columns(snapshot, "inspections", Inspections, items.VERDICT_FACTS)
+    label_table = snapshot.table("label_table", or_empty=LabelTable)
+    rows = items.review_queue(
+        inspections=inspections,
+        raw_frames=_columns(snapshot, "raw_frames", RawFrames, items.RAW_FACTS),
+        label_table=label_table,
+        benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
+        review=spec.review,
+    )
+    overdue = items.waiting(rows).filter(pl.col("due_at") <= now)
+    yield from REVIEW_QUEUE.audited(
+        rows,
+        checks=[
+            _an_item_is_there_once(rows),
+            _nobody_is_forgotten(rows, inspections, label_table),
+            _nothing_is_overdue(overdue, now),
+        ],
+        metadata={
+            **{state: (rows["state"] == state).sum() for state in ("open", "unresolved", "answered")},
+            "overdue": overdue.height,
+            "rows": preview(items.waiting(rows), _SHOWN, rows_shown=10),
+            "by reason": _counts(rows, "reason"),
+            "by delivery": _counts(rows, "delivery"),
+            **_urgent_pictures(items.waiting(rows), snapshot, spec),
+        },
+    )
+
+
+@dg.asset(**REVIEW_WORKLIST.arguments)
+def review_worklist(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    review_queue: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """The tasks that wait for people, as they lie in the review folder of the data folder, due first.
+
+    `worklist.json` is a list that Label Studio imports; the tasks' pictures are in `pictures` beside it, each named by
+    its frame id, so that an export from any tool names the frame. Made again when the queue is; answers come back as
+    label exports.
+    """
+    spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
+    folder, waiting = deployment.data_dir / spec.review.folder, items.waiting(review_queue)
+    copied = sum(_copy_picture(snapshot, path, folder / PICTURES) for path in waiting["path"])
+    # Pictures lie in the lake for good under their path: a link through the branch stays the same in every refresh.
+    content = tasks_json(review_queue, lambda path: tables.lake.url(deployment.branch, path))
+    written = _write_if_changed(folder / FILE, content)
+    yield from REVIEW_WORKLIST.audited(
+        worklist(review_queue),
+        metadata={
+            "tasks": waiting.height,
+            "pictures copied": copied,
+            "file": dg.MetadataValue.path(folder / FILE),
+            "the file is": "written anew" if written else "as it was",
+        },
+    )
+
+
+def _columns(
+    snapshot: Snapshot, asset: str, schema: type[dy.Schema], columns: tuple[str, ...]
+) -> pl.DataFrame:
+    """These columns of all partitions of an asset; the files are mapped, not loaded."""
+    files = [snapshot.fetch(table_path(asset, key)) for key in snapshot.partitions(asset)]
+    return (
+        pl.scan_parquet(files).select(columns).collect() if files else schema.create_empty().select(columns)
+    )
+
+
+def _an_item_is_there_once(rows: pl.DataFrame) -> dg.AssetCheckResult:
+    twice = rows.filter(pl.col("frame_id").is_duplicated())
+    return AN_ITEM_IS_THERE_ONCE.no_rows(
+        twice, f"{rows.height} items, each of another frame." if twice.is_empty() else ""
+    )
+
+
+def _nobody_is_forgotten(
+    rows: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame
+) -> dg.AssetCheckResult:
+    missing = items.forgotten(rows, inspections, label_table)
+    said = f"{rows.height} items stand for all that people must see of {inspections.height} verdicts."
+    return NOBODY_IS_FORGOTTEN.no_rows(missing, said if missing.is_empty() else "")
+
+
+def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckResult:
+    if overdue.is_empty():
+        return NOTHING_IS_OVERDUE.result(
+            True, f"No item is overdue at {now:%Y-%m-%d %H:%M} UTC.", {"overdue": 0}
+        )
+    first = overdue.row(0, named=True)
+    said = (
+        f"{overdue.height} overdue at {now:%Y-%m-%d %H:%M} UTC. The longest: {first['part']}, due "
+        f"{first['due_at']:%Y-%m-%d %H:%M}. Label them (docs/review.md says how), or give people more time in the "
+        "spec's `review.due_hours`."
+    )
+    shown = preview(overdue, _SHOWN, rows_shown=10)
+    return NOTHING_IS_OVERDUE.result(False, said, {"overdue": overdue.height, "offenders": shown})
+
+
+def _counts(rows: pl.DataFrame, by: str) -> dg.TableMetadataValue:
+    """How many items of each kind are in which state; most waiting first."""
+    counts = rows.group_by(by).agg(
+        *((pl.col("state") == state).sum().alias(state) for state in ("open", "unresolved", "answered"))
+    )
+    waiting = pl.col("open") + pl.col("unresolved")
+    return preview(counts.sort(waiting, by, descending=[True, True]), rows_shown=20)
+
+
+def _urgent_pictures(
+    waiting: pl.DataFrame, snapshot: Snapshot, spec: Spec
+) -> dict[str, dg.MarkdownMetadataValue]:
+    """The frames that are due first."""
+    from cv_assets.frames.preparing import decode_to_show
+
+    if waiting.is_empty():
+        return {}
+    first, max_pixels = waiting.head(MOST_PICTURES), spec.preparation.bounds.max_pixels
+    pictures = [decode_to_show(snapshot.fetch(path), max_pixels) for path in first["path"]]
+    captions = [f"{part}: {reason}" for part, reason in first.select("part", "reason").iter_rows()]
+    return {"due first": picture(montage(pictures, captions), "frames that wait for people, due first")}
+
+
+def _copy_picture(snapshot: Snapshot, path: str, folder: Path) -> bool:
+    """Put the picture where labelling tools can read it, unless it is there: its name stands for its content."""
+    file = folder / picture_name(path)
+    if file.exists():
+        return False
+    # Past the snapshot's list of reads, which the commit keeps: the table itself lists the pictures, maybe thousands.
+    write_atomically(file, snapshot.lake.read(snapshot.commit, path))
+    return True
+
+
+def _write_if_changed(file: Path, content: bytes) -> bool:
+    if file.exists() and file.read_bytes() == content:
+        return False
+    write_atomically(file, content)
+    return True

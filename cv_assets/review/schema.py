@@ -1,0 +1,70 @@
+"""Contracts of the review step. An item is a frame that a person is asked to label."""
+
+from typing import Final
+
+import dataframely as dy
+import polars as pl
+
+REASONS: Final = (
+    "frame_rejected",
+    "no_release",
+    "preparation_changed",
+    "low_confidence",
+    "random_audit",
+    "unsure_label",
+)
+"""Why a person is asked. A frame with several captures has the first that applies to any, in this order."""
+
+
+class ReviewQueue(dy.Schema):
+    """One frame that a person is asked about, once, until the answer comes back as a label export."""
+
+    frame_id = dy.String(
+        primary_key=True, regex="^[0-9a-f]{64}$", description="sha256 of the raw file's bytes."
+    )
+    capture_id = dy.String(description="The capture that brought it up, as in raw_frames.")
+    part = dy.String(description="The part that the capture shows.")
+    delivery = dy.String(description="The delivery it came with.")
+    file_name = dy.String(description="The picture's name, as acquisition gave it.")
+    path = dy.String(description="Where the picture is in the lake; label exports may name it so.")
+    reason = dy.String(
+        regex=f"^({'|'.join(REASONS)})$",
+        description="Why: frame_rejected, no_release, preparation_changed, low_confidence, random_audit (drawn among "
+        "the automatic verdicts), unsure_label (votes that came without being asked for do not decide).",
+    )
+    why = dy.String(description="The reason in words, with its figures.")
+    probability = dy.Float64(
+        min=0, max=1, description="How probable it was that this frame is asked about: 1, or the audit share."
+    )
+    verdict = dy.String(nullable=True, description="The verdict on the capture; null before it has one.")
+    release = dy.String(nullable=True, description="The version that decided.")
+    defect_score = dy.Float64(nullable=True, description="0 to 1; null when no model scored it.")
+    opened_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When it came up.")
+    due_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the answer is due.")
+    state = dy.String(
+        regex="^(open|unresolved|answered)$",
+        description="open: nobody answered. unresolved: the answers so far do not decide; more are needed. answered: "
+        "its label is agreed, or verified for the benchmark.",
+    )
+    answer = dy.String(nullable=True, description="The class that people agreed on.")
+    answered_by = dy.List(dy.String(), description="Who answered so far.")
+    annotations = dy.List(dy.String(), description="Their statements.")
+    answered_at = dy.Datetime(
+        nullable=True, time_zone="UTC", time_unit="us", description="When the newest answer was given."
+    )
+
+    @dy.rule()
+    def answered_has_an_answer(cls) -> pl.Expr:  # noqa: N805, D102
+        return (cls.state.col == "answered") == cls.answer.col.is_not_null()
+
+
+class ReviewWorklist(dy.Schema):
+    """One task of the worklist as people find it in its folder."""
+
+    place = dy.Int64(primary_key=True, min=1, description="Its place: what is due first comes first.")
+    frame_id = dy.String(description="The frame, as in review_queue.")
+    part = dy.String(description="The part.")
+    reason = dy.String(description="Why a person is asked.")
+    state = dy.String(description="open or unresolved.")
+    due_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the answer is due.")
+    path = dy.String(description="Where the picture is in the lake.")

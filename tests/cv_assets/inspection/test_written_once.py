@@ -1,0 +1,88 @@
+"""What would be another than it was."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from make_labels import demo_spec
+from make_releases import checkpoint, delivered, release_row
+
+from cv_assets.inspection.verdicts import Decider, Scored, inspect
+from cv_assets.inspection.written_once import differences, refusal
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+CELLS = {"p1": 1, "p2": 2, "p3": "low_focus"}
+
+
+def given(version="v1.0.0", scores=(0.1, 0.412), *, cells=CELLS, digest="a", hour=12, **release):
+    """The verdicts on a delivery; parts p1, p2, … have these defect scores."""
+    raw, prepared, _ = delivered("d1", cells, digest)
+    rows, _ = checkpoint("first", digest)
+    by = Decider(release_row(1, version, "first", **release), rows.row(0, named=True)) if version else None
+    said = {f"d1-p{n}": Scored([1 - one, one], float(hour)) for n, one in enumerate(scores, start=1)}
+    return inspect(raw, prepared, by, said, spec=demo_spec(), decided_at=NOON.replace(hour=hour))
+
+
+def test_another_time_and_latency_are_no_difference():
+    assert differences(given(), given(hour=13)).is_empty()
+
+
+@pytest.mark.parametrize(("shift", "same"), [(9e-7, True), (2e-6, False)])
+def test_scores_may_differ_by_a_millionth_also_where_their_words_then_do(shift, same):
+    # 0.4124996 is told as 0.412, a millionth more as 0.413.
+    before, now = given(scores=(0.1, 0.4124996)), given(scores=(0.1, 0.4124996 + shift))
+    assert before["why"][1] != now["why"][1]
+    assert differences(before, now).is_empty() == same
+
+
+def test_a_score_on_the_other_side_of_a_threshold_is_another_verdict_however_near_it_is():
+    found = differences(given(scores=(0.1, 0.6409999)), given(scores=(0.1, 0.6410001)))
+    assert found.select("part", "before", "now").rows() == [
+        ("p2", "REVIEW (low_confidence)", "FAIL (above_upper)")
+    ]
+
+
+def test_a_refusal_names_the_verdicts_both_releases_and_what_to_do_instead():
+    before, now = given("v1.0.0"), given("v1.1.0", lower=0.05, upper=0.4)
+    said = refusal(before, now, differences(before, now))
+    assert said.startswith(
+        "2 of 3 verdicts would be others: p1 PASS (below_lower) → REVIEW (low_confidence), "
+        "p2 REVIEW (low_confidence) → FAIL (above_upper). They were given under v1.0.0; v1.1.0 is in force now. "
+    )
+    assert "run the job `replay_thresholds` (asset `threshold_replay`)" in said
+
+
+def test_a_first_release_does_not_judge_what_people_were_asked_to_judge():
+    before, now = given(version="", scores=()), given("v1.0.0")
+    assert "They were given under no release; v1.0.0 is in force now." in refusal(
+        before, now, differences(before, now)
+    )
+
+
+def test_many_verdicts_are_counted_and_the_first_are_shown():
+    cells = {f"p{n}": n for n in range(1, 9)}
+    before, now = (given(scores=[score] * 8, cells=cells) for score in (0.1, 0.9))
+    assert "p3 PASS (below_lower) → FAIL (above_upper) and 5 more." in refusal(
+        before, now, differences(before, now)
+    )
+
+
+def test_the_same_verdicts_from_another_model_are_refused_too():
+    before = given()
+    now = before.with_columns(candidate=pl.lit("second"), release_number=pl.lit(2, pl.Int64))
+    found = differences(before, now)
+    assert found["differs"].unique().to_list() == ["release_number, candidate"]
+    assert refusal(before, now, found).startswith(
+        "The verdicts would be the same, but with 3 verdicts another candidate and release_number."
+    )
+
+
+def test_frames_that_were_prepared_anew_are_said_to_be():
+    before, now = given(digest="a"), given(digest="b")
+    assert "the frames were prepared anew by another pass" in refusal(before, now, differences(before, now))
+
+
+def test_a_capture_that_one_of_them_lacks_is_a_difference():
+    found = differences(given(), given().head(2))
+    assert found.rows() == [("p3", "REVIEW (frame_rejected)", None, "capture", "d1-p3")]
+    assert "p3 REVIEW (frame_rejected) → no verdict" in refusal(given(), given().head(2), found)

@@ -1,0 +1,202 @@
+"""The review step in a lake: from verdicts to a worklist, and from its answers to items that are answered."""
+
+import hashlib
+import json
+
+import cv2
+import dagster as dg
+import pytest
+from by_hand import edit_spec, publish_by_hand
+from make_frames import cell
+from make_labels import coco, delivered, imports_great_expectations, publish
+from make_review import benchmark, inspections, minutes, verdict, verified
+from run_results import checks, metadata, passed
+
+from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
+from cv_assets.review.assets import review_queue, review_worklist
+from cv_assets.spec.assets import project_spec
+from cv_assets.spec.load import load_spec, to_table
+from resources.partitions import exports
+from resources.tables import parquet, table_path
+
+REVIEW = [review_queue, review_worklist]
+pytestmark = imports_great_expectations
+
+LABELS = [annotations, rejected_annotations, benchmark_frames, label_table]
+PICTURES = {
+    name: cv2.imencode(".png", cell(seed, (48, 48), crack=False))[1].tobytes()
+    for seed, name in enumerate("abc")
+}
+IDS = {name: hashlib.sha256(content).hexdigest() for name, content in PICTURES.items()}
+
+
+@pytest.fixture
+def inspect(tables, spec):
+    """Publish the spec, the frames a, b and c in one delivery, and verdicts on them."""
+
+    def run(**reasons):
+        publish(tables, spec=spec, frames=PICTURES)
+        captures = delivered(PICTURES)[0].iter_rows(named=True)
+        rows = [
+            verdict(one, reasons[one["part"]], audit=one["part"] == "b")
+            for one in captures
+            if one["part"] in reasons
+        ]
+        publish_by_hand(tables.lake, {table_path("inspections", "d1"): parquet(inspections(*rows))})
+
+    return run
+
+
+@pytest.fixture
+def refresh(materialize):
+    def run(**arguments):
+        return materialize([project_spec, *REVIEW], selection=REVIEW, **arguments)
+
+    return run
+
+
+@pytest.fixture
+def tasks(deployment):
+    def read():
+        return [
+            one["data"] for one in json.loads((deployment.data_dir / "review" / "worklist.json").read_text())
+        ]
+
+    return read
+
+
+def test_the_queue_is_published_with_its_trends_tables_and_pictures(tables, inspect, refresh):
+    inspect(a="low_confidence", b="below_lower", c="above_upper")
+    result = refresh()
+    rows = tables.head().table("review_queue")
+    assert rows.select("frame_id", "reason").sort("reason").rows() == [
+        (IDS["a"], "low_confidence"),
+        (IDS["b"], "random_audit"),
+    ]
+    told = metadata(result, "review_queue")
+    assert {name: told[name] for name in ("open", "unresolved", "answered", "overdue")} == {
+        "open": 2,
+        "unresolved": 0,
+        "answered": 0,
+        "overdue": 2,
+    }
+    assert [one.data for one in told["by reason"].records] == [
+        {"reason": "random_audit", "open": 1, "unresolved": 0, "answered": 0},
+        {"reason": "low_confidence", "open": 1, "unresolved": 0, "answered": 0},
+    ]
+    assert told["by delivery"].records[0].data["open"] == 2
+    assert told["due first"].startswith("![frames that wait for people, due first](data:image/png;base64,")
+
+
+def test_what_is_overdue_warns_and_is_published(tables, inspect, refresh):
+    inspect(a="low_confidence", b="below_lower")
+    result = refresh()
+    overdue = checks(result)["nothing_is_overdue"]
+    assert not overdue.passed
+    assert overdue.severity is dg.AssetCheckSeverity.WARN
+    assert "2 overdue at" in overdue.description
+    assert "due 2026-03-04 12:00. Label them (docs/review.md says how)" in overdue.description
+    assert passed(result)["an_item_is_there_once"]
+    assert passed(result)["nobody_is_forgotten"]
+
+
+def test_before_any_verdict_or_label_the_queue_and_the_worklist_are_empty(tables, spec, refresh, tasks):
+    publish(tables, spec=spec)
+    assert all(passed(refresh()).values())
+    assert tables.head().table("review_queue").is_empty()
+    assert tasks() == []
+
+
+def test_answers_to_the_worklist_close_its_items(
+    tables, inspect, refresh, tasks, deployment, instance, materialize
+):
+    inspect(a="low_confidence", b="below_lower", c="above_upper")
+    refresh()
+    asked = tasks()
+    assert {task["frame_id"] for task in asked} == {IDS["a"], IDS["b"]}
+    for task in asked:
+        picture = deployment.data_dir / "review" / task["image"].removeprefix("/data/local-files/?d=")
+        assert hashlib.sha256(picture.read_bytes()).hexdigest() == task["frame_id"]
+        assert task["link"].startswith("file:")
+
+    # All three annotators answer one task by its path, one annotator the other by its picture, and disputes c.
+    first, second = asked
+    said = [(first["path"], who, "sound") for who in "xyz"]
+    said += [(second["image"], "x", "defective"), (f"{IDS['c']}.png", "x", "sound")]
+    export = coco(said)
+    key = f"answers-{hashlib.sha256(export).hexdigest()[:8]}"
+    folder = deployment.data_dir / "exports"
+    folder.mkdir()
+    (folder / "answers.json").write_bytes(export)
+    instance.add_dynamic_partitions(exports.name, [key])
+    materialize([project_spec, *LABELS], selection=LABELS, partition_key=key)
+
+    result = refresh()
+    rows = {row["frame_id"]: row for row in tables.head().table("review_queue").iter_rows(named=True)}
+    answered, unresolved, disputed = (rows[one] for one in (first["frame_id"], second["frame_id"], IDS["c"]))
+    assert (answered["state"], answered["answer"], answered["answered_by"]) == (
+        "answered",
+        "sound",
+        ["x", "y", "z"],
+    )
+    assert (unresolved["state"], unresolved["answered_by"]) == ("unresolved", ["x"])
+    assert (disputed["reason"], disputed["state"], disputed["verdict"]) == (
+        "unsure_label",
+        "unresolved",
+        "FAIL",
+    )
+    assert {task["frame_id"]: task["state"] for task in tasks()} == {
+        second["frame_id"]: "unresolved",
+        IDS["c"]: "unresolved",
+    }
+    assert metadata(result, "review_worklist")["tasks"] == 2
+    assert tables.head().table("review_worklist")["place"].to_list() == [1, 2]
+
+
+def test_a_refresh_that_finds_nothing_new_publishes_nothing_and_leaves_the_files_alone(
+    tables, deployment, inspect, refresh
+):
+    inspect(a="low_confidence")
+    refresh()
+    file, before = deployment.data_dir / "review" / "worklist.json", tables.head().commit
+    written = file.stat()
+    told = metadata(refresh(), "review_worklist")
+    assert tables.head().commit == before
+    assert (told["the file is"], told["pictures copied"]) == ("as it was", 0)
+    assert file.stat().st_mtime_ns == written.st_mtime_ns
+    assert [one.name for one in file.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_the_commit_of_the_worklist_does_not_list_every_picture(tables, inspect, refresh):
+    inspect(a="low_confidence", b="below_lower")
+    refresh()
+    commit = next(tables.lake.log("main", table_path("review_worklist")))
+    assert json.loads(commit.metadata["reads"]) == [table_path("project_spec"), table_path("review_queue")]
+
+
+def test_a_worklist_that_somebody_removed_comes_back(deployment, inspect, refresh, tasks):
+    inspect(a="low_confidence")
+    refresh()
+    for file in (deployment.data_dir / "review").rglob("*.*"):
+        file.unlink()
+    told = metadata(refresh(), "review_worklist")
+    assert (told["the file is"], told["pictures copied"]) == ("written anew", 1)
+    assert len(tasks()) == 1
+
+
+def test_the_due_time_follows_the_spec_and_the_benchmark_answers(tables, deployment, inspect, refresh, tasks):
+    inspect(a="low_confidence")
+    edit_spec(deployment, "due_hours: 48", "due_hours: 2")
+    with pytest.raises(dg.Failure, match="differ in: review"):
+        refresh()
+    golden = benchmark(verified("a", "sound") | {"frame_id": IDS["a"]})
+    spec = to_table(load_spec(deployment.spec_file))
+    publish_by_hand(
+        tables.lake,
+        {table_path("project_spec"): parquet(spec), table_path("benchmark_frames"): parquet(golden)},
+    )
+    refresh()
+    (row,) = tables.head().table("review_queue").iter_rows(named=True)
+    assert row["due_at"] == minutes(120)
+    assert (row["state"], row["answer"], row["answered_by"]) == ("answered", "sound", ["quality.lead"])
+    assert tasks() == []

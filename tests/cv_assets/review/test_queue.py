@@ -1,0 +1,208 @@
+"""What people are asked follows from verdicts, labels and benchmark, and from nothing else."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make_labels import frame
+from make_review import benchmark, capture, inspections, label, labels, minutes, raw_frames, verdict, verified
+
+from cv_assets.review import queue
+from cv_assets.review.schema import REASONS, ReviewQueue
+from cv_assets.spec.inspection import Review
+
+REVIEW = Review(due_hours=2)
+
+
+def asked(verdicts=(), captures=(), voted=(), golden=()):
+    """The queue of these rows; the captures of the verdicts are known."""
+    theirs = [capture(row["capture_id"]) | {"frame_id": row["frame_id"]} for row in verdicts]
+    return queue.review_queue(
+        inspections=inspections(*verdicts),
+        raw_frames=raw_frames(*theirs, *captures),
+        label_table=labels(*voted),
+        benchmark_frames=benchmark(*golden),
+        review=REVIEW,
+    )
+
+
+def one(items):
+    assert ReviewQueue.filter(items).failure.counts() == {}
+    (row,) = items.iter_rows(named=True)
+    return row
+
+
+@pytest.mark.parametrize("reason", ["frame_rejected", "no_release", "preparation_changed", "low_confidence"])
+def test_every_verdict_review_is_asked_about_with_its_reason(reason):
+    row = one(asked([verdict(capture("a"), reason, minute=5)]))
+    assert (row["reason"], row["why"]) == (reason, f"because of {reason}")
+    assert (row["probability"], row["state"], row["answered_by"]) == (1, "open", [])
+    assert (row["part"], row["file_name"]) == ("part a", "a.png")
+    assert (row["opened_at"], row["due_at"]) == (minutes(5), minutes(125))
+
+
+def test_what_passes_or_fails_by_itself_is_asked_about_only_when_drawn():
+    drawn = verdict(capture("a"), "below_lower", audit=True)
+    row = one(asked([drawn, verdict(capture("b"), "below_lower"), verdict(capture("c"), "above_upper")]))
+    assert (row["capture_id"], row["reason"], row["probability"]) == ("a", "random_audit", 0.1)
+    assert (
+        row["why"]
+        == "drawn at random, as 10.0% of the automatic verdicts are; it was PASS: because of below_lower"
+    )
+    assert (row["verdict"], row["release"], row["defect_score"]) == ("PASS", "v1.0.0", 0.5)
+
+
+def test_a_verdict_review_that_was_drawn_too_keeps_its_own_reason():
+    row = one(asked([verdict(capture("a"), "low_confidence", audit=True)]))
+    assert (row["reason"], row["probability"]) == ("low_confidence", 1)
+
+
+def test_a_frame_of_several_captures_is_one_item_with_the_first_reason_then_the_earliest_capture():
+    row = one(
+        asked(
+            [
+                verdict(capture("a", "f"), "below_lower", audit=True, minute=1),
+                verdict(capture("c", "f"), "low_confidence", minute=3),
+                verdict(capture("b", "f"), "low_confidence", minute=2),
+            ]
+        )
+    )
+    assert (row["capture_id"], row["reason"], row["opened_at"]) == ("b", "low_confidence", minutes(2))
+
+
+def test_votes_that_do_not_decide_are_asked_about_also_without_a_verdict():
+    row = one(
+        asked(
+            captures=[capture("a", minute=3), capture("b", "a", minute=2)],
+            voted=[label("a", "ann", minute=9)],
+        )
+    )
+    assert (row["reason"], row["probability"], row["state"]) == ("unsure_label", 1, "unresolved")
+    assert row["why"] == "1 vote so far, too few to decide"
+    assert (row["capture_id"], row["verdict"], row["opened_at"]) == ("b", None, minutes(9))
+    assert (row["answered_by"], row["answered_at"]) == (["ann"], minutes(9))
+
+
+def test_a_dispute_of_an_automatic_verdict_names_the_verdict():
+    passed = verdict(capture("a"), "below_lower")
+    row = one(asked([passed], [capture("earlier", "a", minute=-5)], [label("a", "ann")]))
+    assert (row["reason"], row["capture_id"], row["verdict"]) == ("unsure_label", "a", "PASS")
+
+
+@pytest.mark.parametrize(
+    ("resolution", "votes", "agreement", "said"),
+    [
+        ("too_few_votes", 2, 1.0, "2 votes so far, too few to decide"),
+        ("unsure", 3, 2 / 3, "somebody is not sure, of 3 votes"),
+        ("disagreed", 4, 0.5, "4 votes do not agree: 50% are for the leading class"),
+    ],
+)
+def test_votes_that_do_not_decide_are_explained(resolution, votes, agreement, said):
+    undecided = label("a", "ann") | {"resolution": resolution, "votes": votes, "agreement": agreement}
+    assert one(asked(captures=[capture("a")], voted=[undecided]))["why"] == said
+
+
+def test_an_item_is_open_then_unresolved_then_answered_and_keeps_its_place():
+    doubtful = [verdict(capture("a"), "low_confidence", minute=1)]
+    opened, unresolved, answered = (
+        one(asked(doubtful, voted=voted))
+        for voted in ([], [label("a", "ann", minute=5)], [label("a", "ann", "bob", agreed="sound", minute=9)])
+    )
+    assert [row["state"] for row in (opened, unresolved, answered)] == ["open", "unresolved", "answered"]
+    assert (unresolved["answer"], unresolved["answered_by"]) == (None, ["ann"])
+    assert (answered["answer"], answered["answered_by"]) == ("sound", ["ann", "bob"])
+    assert answered["annotations"] == ["tool/project/ann@a/1", "tool/project/bob@a/1"]
+    assert answered["answered_at"] == minutes(9)
+    answers = ("state", "answer", "answered_by", "answered_at", "annotations")
+    assert all(opened[name] == answered[name] for name in opened if name not in answers)
+
+
+def test_what_a_person_verified_for_the_benchmark_answers_above_all_votes():
+    row = one(
+        asked(
+            [verdict(capture("a"), "low_confidence")],
+            voted=[label("a", "ann")],
+            golden=[verified("a", "sound")],
+        )
+    )
+    assert (row["state"], row["answer"], row["answered_by"]) == ("answered", "sound", ["quality.lead"])
+    assert row["annotations"] == ["tool/golden/lead@a/1"]
+
+
+def test_without_verdicts_and_labels_nobody_is_asked():
+    assert asked().is_empty()
+    assert asked().schema == ReviewQueue.create_empty().schema
+    assert asked(captures=[capture("a")], voted=[label("a", "ann", agreed="sound")]).is_empty()
+
+
+def test_what_has_no_item_although_it_needs_one_is_named():
+    verdicts = inspections(verdict(capture("a"), "no_release"), verdict(capture("b"), "below_lower"))
+    missing = queue.forgotten(ReviewQueue.create_empty(), verdicts, labels(label("c", "ann")))
+    assert missing.rows() == [(frame("a"), "part a got REVIEW"), (frame("c"), "its votes do not decide")]
+
+
+NAMES = st.sampled_from("abcde")
+VERDICTS = st.lists(
+    st.tuples(
+        NAMES,
+        st.sampled_from(["below_lower", "above_upper", "low_confidence", "frame_rejected", "no_release"]),
+        st.booleans(),
+        st.integers(0, 3),
+    ),
+    max_size=8,
+)
+LABELS = st.dictionaries(NAMES, st.sampled_from([None, "sound", "defective"]), max_size=5)
+
+
+@given(VERDICTS, LABELS, st.sets(NAMES, max_size=2), st.randoms(use_true_random=False))
+def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
+    given_verdicts, voted, golden, random
+):
+    captures = [capture(f"{name}{n}", name, minute=n % 3) for n, (name, *_) in enumerate(given_verdicts)]
+    captures += [capture(name, minute=1) for name in "abcde"]
+    rows = [
+        verdict(captured, reason, audit=audit, minute=minute)
+        for captured, (_, reason, audit, minute) in zip(captures, given_verdicts, strict=False)
+    ]
+    tables = {
+        "inspections": inspections(*rows),
+        "raw_frames": raw_frames(*captures),
+        "label_table": labels(*(label(name, "ann", agreed=answer) for name, answer in voted.items())),
+        "benchmark_frames": benchmark(*(verified(name, "sound") for name in golden)),
+    }
+    items = queue.review_queue(**tables, review=REVIEW)
+    assert ReviewQueue.filter(items).failure.counts() == {}
+
+    in_review = {row["frame_id"] for row in rows if row["verdict"] == "REVIEW"}
+    audited = {row["frame_id"] for row in rows if row["audit"]}
+    undecided = {frame(name) for name, answer in voted.items() if answer is None}
+    assert items["frame_id"].n_unique() == items.height
+    assert set(items["frame_id"]) == in_review | audited | undecided
+    assert queue.forgotten(items, tables["inspections"], tables["label_table"]).is_empty()
+
+    known = {frame(name) for name, answer in voted.items() if answer} | {frame(name) for name in golden}
+    assert set(items.filter(state="answered")["frame_id"]) == set(items["frame_id"]) & known
+    assert set(queue.waiting(items)["frame_id"]) == set(items["frame_id"]) - known
+    for row in items.iter_rows(named=True):
+        reasons = {one["reason"] for one in rows if one["frame_id"] == row["frame_id"]}
+        above = REASONS[: REASONS.index(row["reason"])]
+        assert not reasons.intersection(above)
+        assert row["due_at"] - row["opened_at"] == timedelta(hours=2)
+        assert row["probability"] == (0.1 if row["reason"] == "random_audit" else 1)
+
+    shuffled = {
+        name: table.sample(fraction=1, shuffle=True, seed=random.randrange(1000))
+        for name, table in tables.items()
+    }
+    assert queue.review_queue(**shuffled, review=REVIEW).equals(items)
+
+
+def test_of_frames_and_verdicts_only_the_named_columns_are_read():
+    tables = {"label_table": labels(label("b", "ann")), "benchmark_frames": benchmark(), "review": REVIEW}
+    rows, verdicts = raw_frames(capture("a"), capture("b")), inspections(verdict(capture("a"), "no_release"))
+    short = queue.review_queue(
+        raw_frames=rows.select(queue.RAW_FACTS), inspections=verdicts.select(queue.VERDICT_FACTS), **tables
+    )
+    assert short.equals(queue.review_queue(raw_frames=rows, inspections=verdicts, **tables))
+    assert short.height == 2

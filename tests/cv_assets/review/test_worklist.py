@@ -1,0 +1,76 @@
+"""The worklist holds what waits for people, due first, in a form that labelling tools and exports understand."""
+
+import json
+
+import polars as pl
+from make_labels import frame, statement
+from make_labels import raw_frames as arrived
+from make_review import benchmark, capture, inspections, label, labels, minutes, raw_frames, verdict
+
+from cv_assets.labels.rules import resolve_frames
+from cv_assets.labels.schema import Annotations
+from cv_assets.review.queue import review_queue
+from cv_assets.review.schema import ReviewWorklist
+from cv_assets.review.worklist import picture_name, tasks_json, worklist
+from cv_assets.spec.inspection import Review
+
+
+def queue(*voted):
+    captures = [capture("late"), capture("soon"), capture("done")]
+    verdicts = [
+        verdict(one, "low_confidence", minute=at) for one, at in zip(captures, (9, 1, 0), strict=True)
+    ]
+    return review_queue(
+        inspections=inspections(*verdicts),
+        raw_frames=raw_frames(*captures),
+        label_table=labels(label("done", "ann", "bob", agreed="sound"), *voted),
+        benchmark_frames=benchmark(),
+        review=Review(due_hours=1),
+    )
+
+
+def test_what_is_due_first_comes_first_and_what_is_answered_is_not_there():
+    rows = worklist(queue())
+    assert ReviewWorklist.filter(rows.cast(dict(ReviewWorklist.create_empty().schema))).failure.counts() == {}
+    assert rows.select("place", "part", "due_at").rows() == [
+        (1, "part soon", minutes(61)),
+        (2, "part late", minutes(69)),
+    ]
+    tasks = json.loads(tasks_json(queue(), str))
+    assert [task["data"]["part"] for task in tasks] == ["part soon", "part late"]
+
+
+def test_a_task_says_where_the_picture_is_why_it_is_asked_and_by_when():
+    task = json.loads(tasks_json(queue(label("soon", "ann")), lambda path: f"lake:{path}"))[0]
+    path = f"raw_frames/d1/{frame('soon')}.png"
+    assert task == {
+        "data": {
+            "image": f"/data/local-files/?d=pictures/{frame('soon')}.png",
+            "frame_id": frame("soon"),
+            "path": path,
+            "link": f"lake:{path}",
+            "part": "part soon",
+            "delivery": "d1",
+            "reason": "low_confidence",
+            "why": "because of low_confidence",
+            "state": "unresolved",
+            "answered_by": ["ann"],
+            "due_at": "2026-03-02T13:01:00+00:00",
+        }
+    }
+
+
+def test_an_export_may_name_the_picture_by_any_of_the_names_that_a_task_gives_it():
+    data = json.loads(tasks_json(queue(), str))[0]["data"]
+    names = [data["image"], data["path"], data["frame_id"], picture_name(data["path"])]
+    stated = pl.DataFrame(
+        [statement(name, "ann", "sound") for name in names], schema=Annotations.create_empty().schema
+    )
+    assert resolve_frames(stated, arrived("late", "soon"))["frame_id"].to_list() == [frame("soon")] * len(
+        names
+    )
+
+
+def test_nobody_waiting_is_an_empty_list():
+    assert json.loads(tasks_json(queue().clear(), str)) == []
+    assert worklist(queue().clear()).is_empty()

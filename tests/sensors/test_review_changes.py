@@ -1,0 +1,195 @@
+"""The sensor has the queue made again when something changed, once, and says how it stands otherwise."""
+
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from by_hand import edit_spec, publish_by_hand
+from make_labels import delivered, publish
+from make_review import inspections, label, labels, verdict
+from run_results import passed
+
+from cv_assets.review.assets import review_queue, review_worklist
+from cv_assets.spec.assets import project_spec
+from cv_assets.spec.load import load_spec, to_table
+from jobs.refresh import refresh
+from resources.tables import parquet, table_path
+from sensors.review_changes import review_changes
+
+
+@pytest.fixture
+def tick(tables, deployment, instance):
+    """One look of the sensor: the request, or why there is none."""
+
+    def run():
+        context = dg.build_sensor_context(instance=instance)
+        result = review_changes(context, tables=tables, deployment=deployment)
+        return result.skip_message if isinstance(result, dg.SkipReason) else result
+
+    return run
+
+
+@pytest.fixture
+def run_job(resources, instance):
+    defs = dg.Definitions(
+        assets=[project_spec, review_queue, review_worklist], jobs=[refresh], resources=resources
+    )
+
+    def run(request):
+        # The daemon tags a run with the key that it was requested under.
+        tags = {**request.tags, "dagster/run_key": request.run_key}
+        return defs.resolve_job_def("refresh").execute_in_process(
+            instance=instance, tags=tags, raise_on_error=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def inspect(tables):
+    """Publish the verdict on the one frame of a delivery, by default given now."""
+
+    def run(delivery, reason, decided_at=None):
+        frames, files = delivered({f"{delivery}.png": delivery.encode()}, delivery)
+        given = [
+            verdict(one, reason) | {"decided_at": decided_at or datetime.now(UTC)}
+            for one in frames.iter_rows(named=True)
+        ]
+        publish_by_hand(
+            tables.lake,
+            {
+                **files,
+                table_path("raw_frames", delivery): parquet(frames),
+                table_path("inspections", delivery): parquet(inspections(*given)),
+            },
+        )
+
+    return run
+
+
+def publish_labels(tables, *rows):
+    publish_by_hand(tables.lake, {table_path("label_table"): parquet(labels(*rows))})
+
+
+def test_it_waits_for_a_spec_and_for_something_to_review(tables, spec, tick):
+    assert tick() == "No spec is published yet: materialize project_spec."
+    publish(tables, spec=spec)
+    assert tick() == "Nothing to review yet: no delivery was inspected, and nothing is labelled."
+
+
+def test_an_inspected_delivery_is_requested_once_and_then_the_queue_is_up_to_date(
+    tables, spec, inspect, tick, run_job
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    request = tick()
+    assert request.tags["why"] == "1 delivery was inspected (d1)"
+    assert tick().run_key == request.run_key
+    assert run_job(request).success
+    assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+    inspect("d2", "no_release")
+    inspect("d3", "no_release")
+    assert tick().tags["why"] == "2 deliveries were inspected (d2, d3)"
+
+
+def test_a_refresh_that_changed_nothing_is_not_requested_again(tables, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    assert run_job(tick()).success
+    inspect("d2", "below_lower")  # nobody has to see it
+    second = tick()
+    before = tables.head().commit
+    assert run_job(second).success
+    assert tables.head().commit == before
+    # What else is published makes no difference.
+    publish_by_hand(tables.lake, {table_path("releases"): b"any"})
+    for _ in range(2):
+        assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+    inspect("d3", "above_upper")
+    assert tick().run_key not in (second.run_key, None)
+
+
+def test_new_labels_are_requested_also_when_earlier_labels_come_back(tables, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    keys = []
+    for rows in (
+        [label("a", "ann", agreed="sound")],
+        [label("b", "ann", agreed="sound")],
+        [label("a", "ann", agreed="sound")],
+    ):
+        publish_labels(tables, *rows)
+        request = tick()
+        assert request.tags["why"] == "the labels changed"
+        keys.append(request.run_key)
+        assert run_job(request).success
+        assert tick().startswith("The queue is up to date")
+    assert len(set(keys)) == 3
+
+
+def test_only_the_section_review_of_another_spec_counts(tables, deployment, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    edit_spec(deployment, "min_kappa: 0.6", "min_kappa: 0.5")
+    assert "differ in: labels" in tick()
+    publish_by_hand(
+        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    )
+    assert tick().startswith("The queue is up to date")
+    edit_spec(deployment, "due_hours: 48", "due_hours: 24")
+    publish_by_hand(
+        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    )
+    request = tick()
+    assert request.tags["why"] == "the spec's section review changed"
+    assert run_job(request).success
+    assert tick().startswith("The queue is up to date")
+
+
+def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(run)
+    assert tick() == f"Run {run.run_id} is refreshing the queue."
+
+
+def test_a_refresh_that_failed_is_named_until_something_else_changes(
+    tables, spec, inspect, tick, run_job, deployment
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    inspect("d2", "low_confidence")
+    request = tick()
+    (deployment.data_dir / "review" / "worklist.json").unlink()
+    (deployment.data_dir / "review" / "worklist.json").mkdir()  # the worklist cannot be written
+    failed = run_job(request)
+    assert not failed.success
+    assert tick() == (
+        f"Run {failed.run_id} did not refresh the queue (failure): read why there, mend it, then re-execute the run. "
+        "The queue as it was published: 2 open, 0 unresolved, 0 overdue, 0 more due today."
+    )
+    (deployment.data_dir / "review" / "worklist.json").rmdir()
+    assert run_job(request).success
+    assert tick().startswith("The queue is up to date: 2 open")
+
+
+def test_an_item_that_came_due_without_an_answer_is_requested_once(tables, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    due_at = datetime.now(UTC) + timedelta(seconds=1.2)
+    inspect("d1", "low_confidence", decided_at=due_at - timedelta(hours=spec.review.due_hours))
+    first = run_job(tick())
+    assert passed(first)["nothing_is_overdue"]
+    while datetime.now(UTC) < due_at:
+        time.sleep(0.1)
+    request = tick()
+    assert request.tags["why"] == f"an item came due at {due_at:%Y-%m-%d %H:%M} UTC without an answer"
+    second = run_job(request)
+    assert second.success
+    assert not passed(second)["nothing_is_overdue"]
+    assert tick() == "The queue is up to date: 1 open, 0 unresolved, 1 overdue, 0 more due today."
