@@ -326,7 +326,9 @@ def parquet(rows: pl.DataFrame) -> bytes:
 def _in_short(paths: Iterable[str]) -> list[str]:
     """The paths, sorted; where a folder has many files, or many folders with files, the folder and how many."""
     short = []
-    for top, inside in itertools.groupby(sorted(paths, key=_folder_first), key=lambda path: path.split("/")[0]):
+    for top, inside in itertools.groupby(
+        sorted(paths, key=_folder_first), key=lambda path: path.split("/")[0]
+    ):
         names = list(inside)
         folders = {path.rpartition("/")[0] for path in names}
         short += _by_folder(names) if len(folders) <= FOLDERS_LISTED else [f"{top}/ ({len(names)} files)"]
