@@ -157,11 +157,13 @@ class TableAsset:
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         )
         table = Table(rows, volatile, files or {}, refused_by, merges, tags)
+        # What a person asks first comes first; any table's first rows come last.
+        told = {name: value for name, value in (metadata or {}).items() if name != "rows"}
+        told["rows"] = (metadata or {}).get("rows", preview(rows))
         yield dg.MaterializeResult(
             value=table,
             data_version=dg.DataVersion(table.data_version),
-            # What a person asks first comes first; any table's first rows come last.
-            metadata={**(metadata or {}), **({} if "rows" in (metadata or {}) else {"rows": preview(rows)})},
+            metadata=told,
         )
 
     def _audit_contract(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dg.AssetCheckResult]:
