@@ -6,7 +6,7 @@ IMAGES := .venv/.images
 INSTANCE := .dagster/dagster.yaml
 SPEC ?= specs/solar_cells.yaml
 
-.PHONY: setup demo test check fix dev bench clean
+.PHONY: setup demo test check fix dev explain bench clean
 
 setup: $(READY)  ## Make the environment.
 
@@ -50,6 +50,9 @@ fix: $(READY)  ## Format, and mend what can be mended.
 dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
 	@$(BIN)/python -m cv_assets.spec $(SPEC)
 	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
+
+explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT=page.html] [CV_DATA=.demo/data]
+	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.audit $${OUT:+--out "$$OUT"} -- "$$PART"
 
 bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
 	$(BIN)/python -m benchmarks

@@ -18,6 +18,7 @@ import cv_assets.splits.assets
 import cv_assets.training.assets
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
+from jobs.explain import explain
 from jobs.publish_spec import publish_spec
 from jobs.receive import receive
 from jobs.refresh import refresh
@@ -56,7 +57,17 @@ def definitions(deployment: Deployment) -> dg.Definitions:
     tables = Tables(deployment)
     return dg.Definitions(
         assets=[_placed(asset, spec) for asset in _assets(spec)],
-        jobs=[publish_spec, receive, take_labels, retrain, release, roll_back, replay_thresholds, refresh],
+        jobs=[
+            publish_spec,
+            receive,
+            take_labels,
+            retrain,
+            release,
+            roll_back,
+            replay_thresholds,
+            explain,
+            refresh,
+        ],
         sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates, review_changes],
         resources={"io_manager": tables, "tables": tables, "deployment": deployment},
     )

@@ -1,7 +1,13 @@
 """The audit step: looking back at verdicts. It explains them and plays them again, and changes none."""
 
+import base64
+import functools
+import hashlib
+import itertools
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 import polars as pl
@@ -11,14 +17,21 @@ from cv_assets.audit.schema import ThresholdReplay, VerdictExplanation
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.release.schema import Releases
+from cv_assets.spec.acquisition import Bounds
 from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
+from resources.lake import RefNotFoundError
 from resources.pictures import figure_png, montage, picture
-from resources.tables import Snapshot, Tables, table_path
+from resources.publications import Publications
+from resources.tables import Snapshot, Tables, table_path, tag_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cv_assets.audit.effects import Effect
+    from cv_assets.audit.explanation import Explanation, Picture, Source, Written
     from cv_assets.frames.preparing import Shown
 
 OWN_BAND_GIVES_THE_STORED_VERDICTS = Check(
@@ -44,7 +57,34 @@ THRESHOLD_REPLAY = TableAsset(
     step="audit",
     checks=(OWN_BAND_GIVES_THE_STORED_VERDICTS, SPEC_BOUNDS_ARE_MET, ENOUGH_IS_KNOWN),
 )
-VERDICT_EXPLANATION = TableAsset("verdict_explanation", VerdictExplanation, step="audit")
+EVERY_LINK_IS_THERE = Check(
+    "every_link_is_there", "Is every link of the chain in the lake, at the commit that it names?"
+)
+LINKS_AGREE = Check(
+    "links_agree",
+    "Are the bytes those that their names say, and do verdict, release, gate, weights and labels say the same?",
+    blocking=False,
+)
+EVERY_LINK_NAMES_ITS_RUN = Check(
+    "every_link_names_its_run",
+    "Does every link name the run and the code that published it? What a person put into the lake does not.",
+    blocking=False,
+)
+
+VERDICT_EXPLANATION = TableAsset(
+    "verdict_explanation",
+    VerdictExplanation,
+    step="audit",
+    kinds=frozenset({"markdown"}),
+    checks=(EVERY_LINK_IS_THERE, LINKS_AGREE, EVERY_LINK_NAMES_ITS_RUN),
+)
+
+_MOST_PICTURES: Final = 24
+"""So many frames are inside a page; the others are only linked."""
+
+_MOST_ROWS: Final = 80
+_MOST_TILES: Final = 6
+"""So many facts and frames are shown in the UI, where what is shown is kept with the run for good."""
 
 
 class Replay(dg.Config):
@@ -148,3 +188,208 @@ def _numbers(rows: pl.DataFrame, found: "Sequence[Effect]") -> dict[str, int | f
 
 def _sheet(changed: "Shown") -> dg.MarkdownMetadataValue:
     return picture(montage(changed.images, changed.captions), "frames that would get another verdict")
+
+
+class Asked(dg.Config):
+    """Which part is to be explained."""
+
+    part: str = Field(description="The part, as in raw_frames, e.g. m07c012.")
+
+
+@dg.asset(
+    **VERDICT_EXPLANATION.arguments,
+    # It reads nearly every table; the graph shows the two that it starts from.
+    deps=["inspections", "releases"],
+)
+def verdict_explanation(
+    context: dg.AssetExecutionContext,
+    config: Asked,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """Why one part got its verdict: a fact per row, and where it is written, by which run and which code.
+
+    The chain goes from the part's pictures to who approved the release, what it was trained on, who labelled that, and
+    what people said of the part since. This is the newest explanation; each earlier one stays readable as a commit of
+    the lake. Beside the table lies the same as one HTML page, to be kept, sent or printed. It changes no verdict.
+    """
+    from cv_assets.audit.chain import UnknownPartError, explain
+
+    archive = LakeArchive(tables.snapshot(context), deployment)
+    try:
+        explanation = explain(archive, config.part)
+    except UnknownPartError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    page = html_page(explanation, archive)
+    path = f"verdict_explanation/{hashlib.sha256(page).hexdigest()}.html"
+    yield from VERDICT_EXPLANATION.audited(
+        explanation.rows,
+        files={path: page},
+        checks=_chain_checks(explanation, archive),
+        metadata={
+            "part": explanation.part,
+            "verdict": explanation.verdict or "none yet",
+            "release": explanation.release or "none",
+            "approver": explanation.approver or "none",
+            "in short": "\n".join(explanation.in_short),
+            "page": _page_for_ui(explanation, archive),
+            **_frames_shown(explanation, archive),
+            "html page": path,
+            "links": explanation.rows.height,
+            "rows": preview(explanation.rows, ("link", "about", "fact"), rows_shown=_MOST_ROWS),
+        },
+    )
+
+
+class LakeArchive:
+    """The lake as an explanation reads it, from one commit on; it follows `cv_assets.audit.explanation.Archive`."""
+
+    def __init__(self, snapshot: Snapshot, deployment: Deployment) -> None:
+        """`snapshot` is the pin. What is read at other commits is noted in its reads, too."""
+        self._pinned, self._lake, self._deployment = snapshot, snapshot.lake, deployment
+        self._publications = Publications(snapshot.lake)
+        self._urls: dict[Source, str] = {}
+
+    @property
+    def pin(self) -> str:
+        """The commit at which the explanation was asked for."""
+        return self._pinned.commit
+
+    def read(self, commit: str, asset: str, partition: str | None = None) -> "Written":
+        """A table as of `commit`, with what published it."""
+        from cv_assets.audit.explanation import Source, Written
+
+        path = table_path(asset, partition)
+        published = self._publications.of(commit, asset, partition) if self._has(commit) else None
+        if published is None:
+            return Written(pl.DataFrame(), Source(commit, path))
+        said = published.metadata
+        source = Source(
+            published.id,
+            path,
+            run_id=said.get("run_id"),
+            code_version=said.get("code_version"),
+            input_commit=said.get("input_commit"),
+            published_at=published.created_at,
+        )
+        return Written(pl.read_parquet(self._file(commit, path)), source)
+
+    def scan(self, commit: str, asset: str, columns: Sequence[str]) -> pl.LazyFrame | None:
+        """These columns of all partitions of `asset`; None when there is no partition."""
+        keys = Snapshot(self._lake, commit).partitions(asset) if self._has(commit) else []
+        if not keys:
+            return None
+        files = [self._file(commit, table_path(asset, key)) for key in keys]
+        # A table of last year may have other columns than those that are read here.
+        return pl.scan_parquet(files, extra_columns="ignore").select(columns)
+
+    def fetch(self, source: "Source") -> Path:
+        """A local file with the object's bytes. Raises FileNotFoundError."""
+        return self._file(source.commit, source.path)
+
+    def exists(self, source: "Source") -> bool:
+        """Whether the object is there."""
+        return bool(self.url(source))
+
+    def tagged(self, version: str) -> str | None:
+        """The commit that a version's tag names; None when there is no such tag."""
+        name = tag_name(self._deployment.branch, version)
+        return self._lake.tags(name).get(name)
+
+    def url(self, source: "Source") -> str:
+        """Where a person looks at the object; nothing when it is not there."""
+        if source not in self._urls:
+            listed = self._has(source.commit) and source.path in self._lake.paths(source.commit, source.path)
+            try:
+                self._urls[source] = self._lake.url(source.commit, source.path) if listed else ""
+            except OSError:  # the embedded lake has lost the stored file
+                self._urls[source] = ""
+        return self._urls[source]
+
+    def run_url(self, run_id: str) -> str:
+        """The run in Dagster's UI."""
+        return f"{self._deployment.dagster_url}/runs/{run_id}"
+
+    def image(self, picture: "Picture") -> "NDArray[np.uint8] | None":
+        """The frame, small enough to be shown; None when it is no image, or not there."""
+        from cv_assets.audit.pictures import small
+
+        if not self.exists(picture.source):
+            return None
+        return small(self.fetch(picture.source), self._max_pixels)
+
+    @functools.cached_property
+    def _max_pixels(self) -> int:
+        row = self.read(self.pin, "project_spec").row(section="preparation")
+        return Bounds().max_pixels if row is None else int(json.loads(row["value"])["bounds"]["max_pixels"])
+
+    def _has(self, commit: str) -> bool:
+        try:
+            return bool(self._lake.resolve(commit))
+        except RefNotFoundError:
+            return False
+
+    def _file(self, commit: str, path: str) -> Path:
+        if commit == self.pin:
+            return self._pinned.fetch(path)
+        self._pinned.reads.add(f"{commit}:{path}")
+        return self._lake.fetch(commit, path)
+
+
+def html_page(explanation: "Explanation", archive: LakeArchive) -> bytes:
+    """The explanation as one HTML file, with its pictures inside."""
+    from cv_assets.audit.page import Links, as_html
+    from cv_assets.audit.pictures import png
+
+    images = ((one, archive.image(one)) for one in itertools.islice(explanation.pictures, _MOST_PICTURES))
+    urls = {
+        picture: f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+        for picture, image in images
+        if image is not None
+    }
+    return as_html(explanation, Links(archive.url, archive.run_url, lambda one: urls.get(one, "")))
+
+
+def _page_for_ui(explanation: "Explanation", archive: LakeArchive) -> dg.MarkdownMetadataValue:
+    from cv_assets.audit.page import Links, as_markdown
+
+    def url(source: "Source") -> str:
+        # The UI shows no link to a file.
+        return found if (found := archive.url(source)).startswith("http") else ""
+
+    return dg.MetadataValue.md(as_markdown(explanation, Links(url, archive.run_url, lambda _: "")))
+
+
+def _frames_shown(explanation: "Explanation", archive: LakeArchive) -> dict[str, dg.MarkdownMetadataValue]:
+    shown = list(itertools.islice(explanation.pictures, _MOST_TILES))
+    if not shown:
+        return {}
+    sheet = montage([archive.image(one) for one in shown], [one.caption for one in shown], columns=2)
+    return {"frames": picture(sheet, f"the frames of part {explanation.part}")}
+
+
+def _chain_checks(explanation: "Explanation", archive: LakeArchive) -> list[dg.AssetCheckResult]:
+    rows, lost = explanation.rows, explanation.not_there(archive)
+    wrong = [one.says for one in explanation.findings if not one.holds]
+    unsigned = rows.filter(pl.col("run_id").is_null() | pl.col("code_version").is_null())
+    return [
+        EVERY_LINK_IS_THERE.no_rows(
+            lost,
+            f"All {rows.height} links are in the lake."
+            if lost.is_empty()
+            else f"{lost.height} of {rows.height} links lead nowhere: the lake has lost what they name, or it was "
+            "never published. The page says which; the rest of the chain holds.",
+        ),
+        LINKS_AGREE.result(
+            not wrong,
+            f"{len(explanation.findings)} comparisons hold."
+            if not wrong
+            else f"Not so, {len(wrong)} of {len(explanation.findings)}: {'; '.join(wrong)}.",
+        ),
+        EVERY_LINK_NAMES_ITS_RUN.no_rows(
+            unsigned,
+            f"All {rows.height} links name their run and its code."
+            if unsigned.is_empty()
+            else f"{unsigned.height} of {rows.height} links name no run or no code: a person put them into the lake.",
+        ),
+    ]

@@ -1,6 +1,6 @@
 """What an explanation is made of: facts in words, where each is written, and what was compared while reading."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -133,6 +133,11 @@ class Explanation:
         return (fact for section in self.sections for fact in section.facts)
 
     @property
+    def pictures(self) -> Iterator[Picture]:
+        """All frames that are shown, in their order."""
+        return (picture for section in self.sections for picture in section.pictures)
+
+    @property
     def rows(self) -> pl.DataFrame:
         """The facts as rows of `VerdictExplanation`."""
         rows = [
@@ -160,8 +165,3 @@ class Explanation:
 def missing(link: str, about: str, source: Source) -> list[Fact]:
     """The one fact of a link that should be written at `source`, and is not."""
     return [Fact(link, about, "nothing is written about it, although it should be", source, missing=True)]
-
-
-def numbered(facts: Iterable[Fact], suffix: str) -> tuple[Fact, ...]:
-    """The facts, each telling by `suffix` which of several captures it is about."""
-    return tuple(replace(fact, about=f"{fact.about}{suffix}") for fact in facts)

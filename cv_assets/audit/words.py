@@ -48,5 +48,5 @@ def _told(value: object) -> str:
             for key, one in value.items()
         )
     if isinstance(value, list):
-        return " ".join(_told(one) for one in value)
+        return " ".join(_told(one) for one in value) or "none"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,7 +17,7 @@ from cv_assets.spec.section import Count, Positive, Section, Share, Side, Text, 
 CAPTURE_FIELDS = ("station", "camera", "part", "group", "time", "count")
 """Groups of a file-name pattern with a meaning of their own; any other becomes an attribute of the capture."""
 
-OWN_FOLDERS: Final = ("cache", "deliveries", "lake", "taken")
+OWN_FOLDERS: Final = ("cache", "deliveries", "explanations", "lake", "taken")
 """Folders of the data folder that belong to the product: nobody else writes there."""
 
 

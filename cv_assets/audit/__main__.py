@@ -1,0 +1,68 @@
+"""Explain the verdicts on one part: python -m cv_assets.audit m07c012 [--out page.html]. Changes nothing."""
+
+import argparse
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from cv_assets.audit.assets import LakeArchive, html_page
+from cv_assets.audit.chain import UnknownPartError, explain
+from cv_assets.audit.page import as_markdown
+from cv_assets.frames.files import write_atomically
+from resources.deployments import Deployment, current, open_lake
+from resources.lake import RefNotFoundError
+from resources.tables import Snapshot
+
+
+def main(given: Sequence[str], deployment: Deployment) -> int:
+    """Print the page of a part and write it as HTML; 1 when there is nothing to explain."""
+    arguments = _parser().parse_args(given)
+    if not arguments.part:
+        return _refuse("Which part? For example: make explain PART=m07c012")
+    try:
+        lake = open_lake(deployment)
+        archive = LakeArchive(Snapshot(lake, lake.resolve(deployment.branch)), deployment)
+        explanation = explain(archive, arguments.part)
+    except (UnknownPartError, RefNotFoundError) as error:
+        return _refuse(f"{error.args[0]}\nThe data folder is {deployment.data_dir}; CV_DATA names another.")
+    file = arguments.out or deployment.data_dir / "explanations" / f"{file_name(arguments.part)}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, html_page(explanation, archive))
+    console = Console()
+    console.print(Markdown(_narrow(as_markdown(explanation))))
+    console.print(f"\nAs a page, with its pictures: {file}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def file_name(part: str) -> str:
+    """A plain file name for a part, whatever characters it has; no two parts share one."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", part)[:80]
+    return plain if plain == part else f"{plain}-{hashlib.sha256(part.encode()).hexdigest()[:8]}"
+
+
+def _narrow(markdown: str) -> str:
+    """Without the tails of the longest digests in tables, which a terminal would cut; the page has them whole."""
+    return re.sub(
+        r"(?m)^\|.*$", lambda row: re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", row[0]), markdown
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cv_assets.audit", description=__doc__)
+    parser.add_argument("part", help="the part, as its file name says it")
+    parser.add_argument("--out", type=Path, help="where the HTML page is written")
+    return parser
+
+
+def _refuse(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], current()))
