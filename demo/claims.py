@@ -11,15 +11,8 @@ import polars as pl
 from cv_assets.frames.schema import REASONS
 from cv_assets.spec.evaluation import Criterion
 from cv_assets.spec.schema import Spec
+from demo.figures import golden_figures, values
 from demo.modules import Cell
-
-KPIS = {
-    "escape": "escape_rate",
-    "overkill": "overkill",
-    "precision": "fail_precision",
-    "review": "review_share",
-}
-"""The story's figures and the names under which the product reports them."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +28,15 @@ class Claim:
 class Outcome:
     """All that there is at the end: what the plant knows, and the product's tables.
 
-    `truth` maps a delivered file's name to its cell; `golden` holds the numbers of the golden modules. `weights` are
-    the bytes of the chosen model's head and backbone, and `tags` the lake's version tags, each with the releases table
-    as of that tag.
+    `truth` maps a delivered file's name to its cell; `golden` holds the numbers of the golden modules, `voted` the
+    frames that the annotators voted on. `weights` are the bytes of the chosen model's head and backbone, and `tags` the
+    lake's version tags, each with the releases table as of that tag.
     """
 
     spec: Spec
     truth: Mapping[str, Cell]
     golden: frozenset[int]
+    voted: frozenset[str]
     raw: pl.DataFrame
     prepared: pl.DataFrame
     labels: pl.DataFrame
@@ -58,12 +52,12 @@ class Outcome:
 
 
 def claims(outcome: Outcome) -> list[Claim]:
-    """Everything that season 1 claims."""
+    """Everything that is claimed of season 1, and of frames and labels in both seasons."""
     return [
         _every_frame_arrived(outcome),
         _bytes_are_unchanged(outcome),
         _every_frame_is_decided(outcome),
-        _training_frames_are_labelled(outcome),
+        _votes_are_labels(outcome),
         _benchmark_is_the_truth(outcome),
         _no_judge_trains(outcome),
         _every_criterion_has_evidence(outcome),
@@ -72,36 +66,6 @@ def claims(outcome: Outcome) -> list[Claim]:
         _one_release(outcome),
         _release_can_be_loaded(outcome),
     ]
-
-
-def season_kpis(report: pl.DataFrame, model: str) -> dict[str, float | None]:
-    """The released model's figures on the golden frames, as shares in [0, 1]; None where a share has no frames.
-
-    The labels of golden frames are the plant's truth (a claim checks that), so these are figures by the truth.
-    """
-    rows = report.filter(
-        (pl.col("model") == model) & (pl.col("set") == "golden") & (pl.col("slice") == "all")
-    )
-    values = dict(zip(rows["metric"], rows["value"], strict=True))
-    if missing := set(KPIS.values()) - set(values):
-        raise ValueError(f"the evaluation report of {model} lacks {sorted(missing)} on the golden frames")
-    return {name: values[metric] for name, metric in KPIS.items()}
-
-
-def story(outcome: Outcome, *, seed: int, seconds: float) -> dict[str, Any]:
-    """The story as numbers, for `story.json`."""
-    released = outcome.releases.filter(pl.col("outcome") == "released")
-    kpis = {} if released.is_empty() else {"season1": season_kpis(outcome.report, released["model"][0])}
-    return {
-        "seed": seed,
-        "seconds": round(seconds, 1),
-        "frames": outcome.raw.height,
-        "rejected": outcome.prepared.filter(~pl.col("accepted")).height,
-        "releases": released.select("version", "candidate", "trigger").to_dicts(),
-        "retrainings": outcome.requests.filter(pl.col("reason") != "first_release").height,
-        "alarms": [],
-        "kpi": kpis,
-    }
 
 
 def _every_frame_arrived(outcome: Outcome) -> Claim:
@@ -118,7 +82,7 @@ def _bytes_are_unchanged(outcome: Outcome) -> Claim:
     changed = [
         name for name, frame_id in pairs if name in outcome.truth and outcome.truth[name].frame_id != frame_id
     ]
-    return Claim("no frame's bytes changed on the way", not changed, _few(changed, "changed"))
+    return Claim("no frame's bytes changed on the way", not changed, few(changed, "changed"))
 
 
 def _every_frame_is_decided(outcome: Outcome) -> Claim:
@@ -129,22 +93,21 @@ def _every_frame_is_decided(outcome: Outcome) -> Claim:
         "every frame is accepted, or rejected with a reason",
         outcome.prepared.height == outcome.raw.height and not undecided and not silent,
         f"{outcome.prepared.height - rejected.height} accepted, {rejected.height} rejected "
-        f"({_counts(rejected['reason'])}), {undecided} undecided, {silent} without a reason",
+        f"({counts(rejected['reason'])}), {undecided} undecided, {silent} without a reason",
     )
 
 
-def _training_frames_are_labelled(outcome: Outcome) -> Claim:
-    wanted = {cell.frame_id for cell in outcome.truth.values() if cell.module not in outcome.golden}
-    unlabelled = wanted - set(outcome.labels["frame_id"])
+def _votes_are_labels(outcome: Outcome) -> Claim:
+    unlabelled = outcome.voted - set(outcome.labels["frame_id"])
     return Claim(
         "every frame that was voted on has a row in the label table",
-        not unlabelled,
-        f"{len(wanted)} voted on, {len(unlabelled)} missing; {_counts(outcome.labels['resolution'])}",
+        not unlabelled and bool(outcome.voted),
+        f"{len(outcome.voted)} voted on, {len(unlabelled)} missing; {counts(outcome.labels['resolution'])}",
     )
 
 
 def _benchmark_is_the_truth(outcome: Outcome) -> Claim:
-    names = {False: outcome.spec.pass_class, True: _defect(outcome.spec)}
+    names = {False: outcome.spec.pass_class, True: defect(outcome.spec)}
     truth = {
         cell.frame_id: names[cell.defective]
         for cell in outcome.truth.values()
@@ -167,7 +130,7 @@ def _no_judge_trains(outcome: Outcome) -> Claim:
         "no frame of a golden module trains",
         not leaked and not train.is_empty(),
         f"{train.height} training frames of {len({modules[key] for key in train['frame_id']})} modules; "
-        f"golden modules {_list(outcome.golden)}; {_few([f'm{number:02d}' for number in leaked], 'in both')}",
+        f"golden modules {_list(outcome.golden)}; {few([f'm{number:02d}' for number in leaked], 'in both')}",
     )
 
 
@@ -182,7 +145,7 @@ def _every_criterion_has_evidence(outcome: Outcome) -> Claim:
     return Claim(
         "every acceptance criterion of the spec was judged on enough frames",
         not missing and len(judged) == len(asked),
-        f"{len(asked)} criteria, {_few([f'number {number}' for number in missing], 'without evidence')}",
+        f"{len(asked)} criteria, {few([f'number {number}' for number in missing], 'without evidence')}",
     )
 
 
@@ -201,7 +164,7 @@ def _every_criterion_is_met(outcome: Outcome) -> Claim:
         "the released model met every criterion",
         missed.is_empty() and not outcome.decision.is_empty(),
         f"{outcome.decision.height - missed.height} of {outcome.decision.height} met; "
-        f"{_few(list(missed['why']), 'missed')}",
+        f"{few(list(missed['why']), 'missed')}",
     )
 
 
@@ -214,8 +177,8 @@ def _escapes_are_bounded(outcome: Outcome) -> Claim:
         and one.slice == "all"
         and one.at_most is not None
     ]
-    kpis = [season_kpis(outcome.report, model) for model in outcome.decision["model"].unique()]
-    escapes = [one["escape"] for one in kpis]
+    models = outcome.decision["model"].unique()
+    escapes = [values(golden_figures(outcome.report, model))["escape"] for model in models]
     return Claim(
         "escapes on the golden modules are within the spec's bound",
         bool(bounds) and bool(escapes) and all(one is not None and one <= min(bounds) for one in escapes),
@@ -252,7 +215,8 @@ def _release_can_be_loaded(outcome: Outcome) -> Claim:
     )
 
 
-def _defect(spec: Spec) -> str:
+def defect(spec: Spec) -> str:
+    """The one class that does not pass."""
     return next(name for name in spec.class_names if name != spec.pass_class)
 
 
@@ -260,12 +224,14 @@ def _share(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _counts(values: pl.Series) -> str:
-    counted = values.value_counts(sort=True)
+def counts(named: pl.Series) -> str:
+    """How often each value is there, for people; the most frequent first."""
+    counted = named.value_counts(sort=True)
     return ", ".join(f"{name} {count}" for name, count in counted.iter_rows()) or "none"
 
 
-def _few(names: Sequence[str], what: str) -> str:
+def few(names: Sequence[str], what: str) -> str:
+    """The first of `names`, which are `what`, for people."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"none {what}" if not names else f"{what}: {', '.join(names[:3])}{more}"
 

@@ -1,13 +1,14 @@
-"""The simulated outside world: cameras that write files, annotators that export labels.
+"""The simulated outside world: cameras that write files, annotators that answer, a line that reads its verdicts.
 
-It knows the product only by its two folders. Its calendar is its own: a module's cells are taken 10 seconds apart and
-modules 20 minutes apart, whenever the demo runs.
+It knows the product only by its folders: the inbox, the exports, the worklist and the outbox. Its cameras replay
+pictures on a calendar of their own, whenever the demo runs: a module's cells are 10 seconds apart and modules 20
+minutes. Its people are asked today and answer today: a statement carries the time at which it is made.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,13 +19,11 @@ from demo.modules import Cell, Module
 OPENING: Final = datetime(2026, 3, 2, 6, tzinfo=UTC)
 """When the plant's first module is imaged."""
 
+SECOND_SEASON: Final = OPENING + timedelta(days=7)
+"""When the first module of season 2 is imaged."""
+
 BETWEEN_MODULES: Final = timedelta(minutes=20)
 BETWEEN_CELLS: Final = timedelta(seconds=10)
-
-LABELLING: Final = OPENING + timedelta(days=1)
-"""When the annotators begin: nobody labels a picture that was not taken yet."""
-
-BETWEEN_STATEMENTS: Final = timedelta(seconds=5)
 
 ANNOTATORS: Final = ("ada", "ben", "cleo")
 """Stand-ins: the votes of these three are a *reading* of one expert's confidence, not the work of three people."""
@@ -50,15 +49,15 @@ class Camera:
     station: str = "line1"
     name: str = "cam1"
 
-    def deliver(self, module: Module, turn: int, *, renames: bool) -> Iterator[Path]:
-        """Write the module's cells, one by one, as the plant's module number `turn`; yields each finished file.
+    def deliver(self, module: Module, begins: datetime, *, renames: bool) -> Iterator[Path]:
+        """Write the module's cells, one by one, the first taken at `begins`; yields each finished file.
 
         Acquisition software comes in two kinds: one writes under another name and renames, the other writes under the
         final name while the watcher may already look.
         """
         self.inbox.mkdir(parents=True, exist_ok=True)
         for cell in module.cells:
-            target = self.inbox / self.file_name(module, cell, turn)
+            target = self.inbox / self.file_name(module, cell, begins)
             content = cell.image.read_bytes()
             if renames:
                 _write_and_rename(target, content)
@@ -66,14 +65,31 @@ class Camera:
                 _write_in_pieces(target, content)
             yield target
 
-    def file_name(self, module: Module, cell: Cell, turn: int) -> str:
+    def file_name(self, module: Module, cell: Cell, begins: datetime) -> str:
         """What acquisition calls the picture; `specs/solar_cells.yaml` says how to read it."""
-        taken_at = OPENING + turn * BETWEEN_MODULES + cell.position * BETWEEN_CELLS
-        group = f"m{module.number:02d}"
+        taken_at = begins + cell.position * BETWEEN_CELLS
         return (
             f"{self.station}_{self.name}_{taken_at:%Y%m%dT%H%M%S}_{module.product}_"
-            f"{group}of{len(module.cells)}_{group}c{cell.position:03d}.png"
+            f"m{module.number:02d}of{len(module.cells)}_{part_name(cell)}.png"
         )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the worklist, as an annotator sees it: the part, its picture, and why they are asked.
+
+    `path` is what an export calls the picture, `picture` the file that the annotator opens.
+    """
+
+    part: str
+    path: str
+    reason: str
+    picture: Path
+
+
+def part_name(cell: Cell) -> str:
+    """What the plant calls a cell."""
+    return f"m{cell.module:02d}c{cell.position:03d}"
 
 
 def votes(cell: Cell) -> dict[str, bool]:
@@ -90,30 +106,57 @@ def votes(cell: Cell) -> dict[str, bool]:
     return {name: in_turn.index(name) < count for name in ANNOTATORS}
 
 
-def labelling_export(
-    modules: Sequence[Module], file_names: Mapping[Cell, str], guideline: str
-) -> dict[str, Any]:
-    """The labelling project's COCO export: three votes on every cell of `modules`."""
-    said = [
-        (cell, name, defective)
-        for module in modules
-        for cell in module.cells
-        for name, defective in votes(cell).items()
+def read_worklist(file: Path) -> list[Task]:
+    """What people are asked now, in the order in which the product lists it; nothing while there is no worklist."""
+    if not file.exists():
+        return []
+    tasks = [task["data"] for task in json.loads(file.read_text("utf-8"))]
+    return [
+        # Label Studio serves files below the worklist's folder under an address that ends in their path there.
+        Task(task["part"], task["path"], task["reason"], file.parent / task["image"].rpartition("?d=")[2])
+        for task in tasks
     ]
-    return _coco({"project": "cells", "guideline": guideline, "description": READING}, said, file_names)
 
 
-def benchmark_export(
-    modules: Sequence[Module], file_names: Mapping[Cell, str], guideline: str
+def read_verdicts(file: Path) -> list[dict[str, Any]]:
+    """What the line reads of one delivery: an entry per capture."""
+    verdicts: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["verdicts"]
+    return verdicts
+
+
+def asked_cells(tasks: Iterable[Task], cells: Iterable[Cell]) -> dict[Cell, str]:
+    """The cell of each task, with what its picture is called there. Raises ValueError for a part that nobody made."""
+    known = {part_name(cell): cell for cell in cells}
+    asked = {task.part: task.path for task in tasks}
+    if unknown := sorted(asked.keys() - known.keys()):
+        raise ValueError(f"the worklist asks about parts that the plant never made: {', '.join(unknown)}")
+    return {known[part]: path for part, path in asked.items()}
+
+
+def misshown(tasks: Iterable[Task], cells: Iterable[Cell]) -> list[str]:
+    """The parts whose picture is not there, or is not that of the part."""
+    known = {part_name(cell): cell for cell in cells}
+    return [task.part for task in tasks if _content(task.picture) != known[task.part].frame_id]
+
+
+def votes_export(
+    project: str, names: Mapping[Cell, str], guideline: str, answered_at: datetime
 ) -> dict[str, Any]:
-    """The benchmark's COCO export: one verified label for every cell of the golden `modules`.
+    """A labelling project's COCO export: three votes on each of these cells, whose pictures go by these names."""
+    said = [(cell, name, defective) for cell in names for name, defective in votes(cell).items()]
+    info = {"project": project, "guideline": guideline, "description": READING}
+    return _coco(info, said, names, answered_at)
+
+
+def benchmark_export(names: Mapping[Cell, str], guideline: str, answered_at: datetime) -> dict[str, Any]:
+    """The benchmark's COCO export: one verified label for each of these golden cells.
 
     Cells that the expert was not sure of stay in, with the more likely class: a benchmark without the hard cells would
     flatter every model.
     """
-    said = [(cell, VERIFIER, cell.defective) for module in modules for cell in module.cells]
+    said = [(cell, VERIFIER, cell.defective) for cell in names]
     info = {"project": "golden", "guideline": guideline, "benchmark": "golden", "verified_by": VERIFIER}
-    return _coco(info, said, file_names)
+    return _coco(info, said, names, answered_at)
 
 
 def drop(export: dict[str, Any], file: Path) -> None:
@@ -123,15 +166,18 @@ def drop(export: dict[str, Any], file: Path) -> None:
 
 
 def _coco(
-    info: Mapping[str, str], said: Sequence[tuple[Cell, str, bool]], file_names: Mapping[Cell, str]
+    info: Mapping[str, str],
+    said: Sequence[tuple[Cell, str, bool]],
+    names: Mapping[Cell, str],
+    answered_at: datetime,
 ) -> dict[str, Any]:
     """COCO JSON of who said of which cell that it is defective, or not."""
-    images = {cell: number for number, cell in enumerate(dict.fromkeys(cell for cell, _, _ in said), start=1)}
+    images = {cell: number for number, cell in enumerate(names, start=1)}
     return {
         "info": {"tool": "plant", **info},
         "categories": [{"id": number, "name": name} for name, number in CATEGORIES.items()],
         "images": [
-            {"id": number, "file_name": file_names[cell], "width": 300, "height": 300}
+            {"id": number, "file_name": names[cell], "width": 300, "height": 300}
             for cell, number in images.items()
         ],
         "annotations": [
@@ -140,11 +186,15 @@ def _coco(
                 "image_id": images[cell],
                 "category_id": CATEGORIES["defective" if defective else "sound"],
                 "annotator": annotator,
-                "annotated_at": (LABELLING + number * BETWEEN_STATEMENTS).isoformat(),
+                "annotated_at": answered_at.isoformat(),
             }
             for number, (cell, annotator, defective) in enumerate(said, start=1)
         ],
     }
+
+
+def _content(picture: Path) -> str:
+    return hashlib.sha256(picture.read_bytes()).hexdigest() if picture.is_file() else "nothing"
 
 
 def _write_and_rename(target: Path, content: bytes) -> None:

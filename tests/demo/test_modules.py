@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.cast import MONO_SHARES, POLY_SHARES
 from demo.modules import LICENCE, MODULE_SIZES, Cell, Module, draw, read_modules
-from demo.story import MONO_SHARES, POLY_SHARES, SEED, STRATA, cast
 
 elpv = [
     pytest.mark.elpv,
@@ -101,29 +101,3 @@ class TestElpv:
     def test_the_probabilities_are_the_experts_four_steps(self):
         steps = {round(cell.probability * 3, 6) for one in read_modules() for cell in one.cells}
         assert steps == {0.0, 1.0, 2.0, 3.0}
-
-    def test_the_cast_is_the_one_drawn_with_seed_0(self):
-        # Drawn before anything was trained. It stays, whatever the figures say.
-        assert SEED == 0
-        assert STRATA == 3
-        drawn = cast(read_modules())
-        assert {one.number for one in drawn.golden} == {18, 23, 36}
-        assert {one.number for one in drawn.later} == {8, 15, 20, 40}
-        assert {one.number for one in drawn.train} == {0, 6, 7, 16, 17, 19, 21, 22, 24, 25, 26}
-        assert {one.number for one in drawn.poly_golden} == {4, 12, 29}
-        assert {one.number for one in drawn.poly_relabelled} == {1, 2, 10, 13, 30, 33, 37, 43}
-        assert len(drawn.poly_later) == 15
-
-    def test_every_role_of_the_cast_sees_every_stratum(self):
-        modules = read_modules()
-        for product, roles in {
-            "mono": ("train", "golden", "later"),
-            "poly": ("poly_relabelled", "poly_golden", "poly_later"),
-        }.items():
-            ranked = sorted(
-                (one for one in modules if one.product == product),
-                key=lambda one: (one.defect_rate, one.number),
-            )
-            stratum = {one.number: rank * 3 // len(ranked) for rank, one in enumerate(ranked)}
-            for role in roles:
-                assert {stratum[one.number] for one in getattr(cast(modules), role)} == {0, 1, 2}, role

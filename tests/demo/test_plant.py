@@ -1,17 +1,34 @@
 import json
 import re
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.labels.exports import read_export
+from cv_assets.review.schema import ReviewQueue
+from cv_assets.review.worklist import FILE, PICTURES, tasks_json
 from cv_assets.spec.schema import Spec
 from demo.modules import Cell, Module
-from demo.plant import ANNOTATORS, Camera, benchmark_export, drop, labelling_export, votes
+from demo.plant import (
+    ANNOTATORS,
+    BETWEEN_MODULES,
+    OPENING,
+    SECOND_SEASON,
+    Camera,
+    Task,
+    asked_cells,
+    benchmark_export,
+    drop,
+    misshown,
+    read_worklist,
+    votes,
+    votes_export,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -26,11 +43,11 @@ def module(tmp_path: Path) -> Module:
 
 
 def names(module: Module) -> dict[Cell, str]:
-    return {cell: Camera(Path("inbox")).file_name(module, cell, 0) for cell in module.cells}
+    return {cell: Camera(Path("inbox")).file_name(module, cell, OPENING) for cell in module.cells}
 
 
 def test_a_file_name_says_what_the_spec_reads_from_it(module: Module, spec: Spec):
-    name = Camera(Path("inbox")).file_name(module, module.cells[3], turn=2)
+    name = Camera(Path("inbox")).file_name(module, module.cells[3], OPENING + 2 * BETWEEN_MODULES)
     assert name == "line1_cam1_20260302T064030_mono_m07of4_m07c003.png"
     read = re.fullmatch(spec.acquisition.file_name, name)
     assert read is not None
@@ -50,7 +67,7 @@ def test_a_camera_leaves_whole_files_under_their_final_names_and_nothing_else(
     module: Module, tmp_path: Path, renames: bool
 ):
     inbox = tmp_path / "inbox"
-    delivered = list(Camera(inbox).deliver(module, turn=0, renames=renames))
+    delivered = list(Camera(inbox).deliver(module, OPENING, renames=renames))
     assert sorted(inbox.iterdir()) == sorted(delivered)
     assert [file.name for file in delivered] == list(names(module).values())
     assert all(file.read_bytes() == module.cells[0].image.read_bytes() for file in delivered)
@@ -59,10 +76,17 @@ def test_a_camera_leaves_whole_files_under_their_final_names_and_nothing_else(
 def test_no_two_cells_of_the_plant_have_the_same_name_or_time(module: Module):
     whole = Module(8, "mono", tuple(Cell(8, place, 0.0, Path("x")) for place in range(72)))
     camera = Camera(Path("inbox"))
+    begins = (OPENING, OPENING + BETWEEN_MODULES)
     written = [
-        camera.file_name(one, cell, turn) for turn, one in enumerate([whole, module]) for cell in one.cells
+        camera.file_name(one, cell, at)
+        for at, one in zip(begins, (whole, module), strict=True)
+        for cell in one.cells
     ]
     assert len(set(written)) == len({name.split("_")[2] for name in written}) == 76
+
+
+def test_all_of_season_1_is_imaged_before_season_2_begins():
+    assert OPENING + 14 * BETWEEN_MODULES < SECOND_SEASON
 
 
 @given(module=st.integers(0, 43), position=st.integers(0, 71), steps=st.integers(0, 3))
@@ -87,7 +111,7 @@ def test_nobody_is_always_the_one_who_disagrees():
 
 def test_the_votes_are_an_export_that_the_product_reads_without_loss(module: Module, tmp_path: Path):
     file = tmp_path / "exports" / "cells.json"
-    drop(labelling_export([module], names(module), "1"), file)
+    drop(votes_export("cells", names(module), "1", NOW), file)
     rows = read_export(file.read_bytes(), file=file.name, export="cells", evidence="x", received_at=NOW)
     assert rows.height == 12
     assert rows["unread"].null_count() == 12
@@ -101,7 +125,7 @@ def test_the_votes_are_an_export_that_the_product_reads_without_loss(module: Mod
 
 def test_golden_labels_are_verified_by_a_person_and_keep_the_unsure_cells(module: Module, tmp_path: Path):
     file = tmp_path / "golden.json"
-    drop(benchmark_export([module], names(module), "1"), file)
+    drop(benchmark_export(names(module), "1", NOW), file)
     rows = read_export(file.read_bytes(), file=file.name, export="golden", evidence="x", received_at=NOW)
     assert [objects[0]["class"] for objects in rows["objects"]] == [
         "sound",
@@ -113,9 +137,87 @@ def test_golden_labels_are_verified_by_a_person_and_keep_the_unsure_cells(module
     assert set(rows["verified_by"]) == {"eva.golden"}
 
 
-def test_an_export_is_dropped_whole_and_is_the_same_whenever_it_is_made(module: Module, tmp_path: Path):
-    export = labelling_export([module], names(module), "1")
+def test_an_export_is_dropped_whole_and_says_when_it_was_answered(module: Module, tmp_path: Path):
+    export = votes_export("cells", names(module), "1", NOW)
     drop(export, tmp_path / "exports" / "cells.json")
     assert json.loads((tmp_path / "exports" / "cells.json").read_text()) == export
     assert [file.name for file in (tmp_path / "exports").iterdir()] == ["cells.json"]
-    assert labelling_export([module], names(module), "1") == export
+    assert {one["annotated_at"] for one in export["annotations"]} == {NOW.isoformat()}
+
+
+def test_the_worklist_is_read_as_the_product_writes_it(module: Module, tmp_path: Path):
+    first, second = (
+        item(part, reason) for part, reason in (("m07c001", "low_confidence"), ("m07c003", "random_audit"))
+    )
+    queue = pl.concat([first, second.with_columns(due_at=pl.lit(NOW)), item("m07c000", None)])
+    file = tmp_path / FILE
+    file.write_bytes(tasks_json(queue, lambda path: f"lake://{path}"))
+    assert read_worklist(file) == [
+        Task("m07c001", "raw_frames/d1/m07c001.png", "low_confidence", tmp_path / PICTURES / "m07c001.png"),
+        Task("m07c003", "raw_frames/d1/m07c003.png", "random_audit", tmp_path / PICTURES / "m07c003.png"),
+    ]
+
+
+def item(part: str, reason: str | None) -> pl.DataFrame:
+    """A row of the product's review queue; without a reason it is answered."""
+    said = {
+        "frame_id": part.encode().hex().ljust(64, "0"),
+        "part": part,
+        "path": f"raw_frames/d1/{part}.png",
+        "reason": reason or "low_confidence",
+        "state": "open" if reason else "answered",
+        "due_at": NOW - timedelta(hours=1),
+        "answered_by": [],
+    }
+    rows = pl.concat([ReviewQueue.create_empty(), pl.DataFrame([said])], how="diagonal_relaxed")
+    return rows.cast(ReviewQueue.create_empty().schema)
+
+
+def test_while_there_is_no_worklist_nobody_is_asked(tmp_path: Path):
+    assert read_worklist(tmp_path / "worklist.json") == []
+
+
+def test_annotators_answer_exactly_the_cells_on_the_worklist_by_the_path_it_names(
+    module: Module, tmp_path: Path
+):
+    tasks = [
+        Task("m07c003", "raw_frames/d1/ab.png", "random_audit", Path()),
+        Task("m07c001", "raw_frames/d1/cd.png", "low_confidence", Path()),
+    ]
+    file = tmp_path / "review.json"
+    drop(votes_export("review", asked_cells(tasks, module.cells), "1", NOW), file)
+    rows = read_export(file.read_bytes(), file=file.name, export="review", evidence="x", received_at=NOW)
+    said = Counter((row["image"], row["objects"][0]["class"]) for row in rows.iter_rows(named=True))
+    assert said == {
+        ("raw_frames/d1/ab.png", "defective"): 3,
+        ("raw_frames/d1/cd.png", "defective"): 1,
+        ("raw_frames/d1/cd.png", "sound"): 2,
+    }
+
+
+def test_answers_of_two_projects_are_different_annotations(module: Module, tmp_path: Path):
+    ids = []
+    for project in ("cells", "review"):
+        file = tmp_path / f"{project}.json"
+        drop(votes_export(project, names(module), "1", NOW), file)
+        rows = read_export(file.read_bytes(), file=file.name, export=project, evidence="x", received_at=NOW)
+        ids += rows["annotation_id"].to_list()
+    assert len(set(ids)) == len(ids) == 24
+
+
+def test_a_part_that_the_plant_never_made_is_an_error(module: Module):
+    tasks = [task("m07c000", Path()), task("m99c000", Path())]
+    with pytest.raises(ValueError, match="never made: m99c000"):
+        asked_cells(tasks, module.cells)
+
+
+def test_a_picture_that_is_missing_or_of_another_part_is_noticed(module: Module, tmp_path: Path):
+    other = tmp_path / "other.png"
+    other.write_bytes(b"another part")
+    right = module.cells[0].image
+    tasks = [task("m07c000", right), task("m07c001", other), task("m07c002", tmp_path / "gone.png")]
+    assert misshown(tasks, module.cells) == ["m07c001", "m07c002"]
+
+
+def task(part: str, picture: Path) -> Task:
+    return Task(part, "x.png", "low_confidence", picture)
