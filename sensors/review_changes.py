@@ -25,7 +25,7 @@ TABLES: Final = {table_path(name): name for name in ("label_table", "benchmark_f
 
 @dg.sensor(
     job_name="refresh",
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=9,  # every second look of the daemon, which looks every 5 s
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests the review queue and its worklist again after an inspection, new labels or another review "
     "section of the spec, and when an item came due; one run at a time. Else the tick says how the queue stands.",
