@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
@@ -94,6 +94,25 @@ class Snapshot:
         if not keys:
             return self.table(asset, or_empty=or_empty)
         return pl.concat([self.table(asset, key) for key in keys])
+
+    def columns(
+        self,
+        asset: str,
+        names: Sequence[str],
+        *,
+        schema: type[dy.Schema],
+        partitions: Iterable[str] | None = None,
+    ) -> pl.DataFrame:
+        """Some columns of all published partitions of `asset`, or of these `partitions`; `schema` is its contract.
+
+        The files are mapped, not loaded: they may be thousands.
+        """
+        keys = self.partitions(asset) if partitions is None else partitions
+        empty = schema.create_empty().select(names)
+        if not (files := [self.fetch(table_path(asset, key)) for key in keys]):
+            return empty
+        # What was published under an earlier contract may have other columns beside these.
+        return pl.scan_parquet(files, schema=empty.schema, extra_columns="ignore").select(names).collect()
 
 
 def at(ref: str) -> Snapshot:

@@ -23,7 +23,7 @@ from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.partitions import deliveries
 from resources.pictures import figure_png, montage, picture
-from resources.tables import Snapshot, Tables, table_path
+from resources.tables import Snapshot, Tables
 
 if TYPE_CHECKING:
     from cv_assets.frames.preparing import PreparedDelivery, Shown
@@ -186,15 +186,8 @@ def _claimed(box: Inbox, delivery: str) -> Manifest:
 
 def _captures_elsewhere(snapshot: Snapshot, delivery: str) -> pl.DataFrame:
     """Capture and frame of every row of the other deliveries."""
-    columns = ("capture_id", "frame_id")
     others = [key for key in snapshot.partitions("raw_frames") if key != delivery]
-    # Only two columns of what may be thousands of tables: the files are mapped, not loaded.
-    files = [snapshot.fetch(table_path("raw_frames", key)) for key in others]
-    return (
-        pl.scan_parquet(files).select(columns).collect()
-        if files
-        else RawFrames.create_empty().select(columns)
-    )
+    return snapshot.columns("raw_frames", ("capture_id", "frame_id"), schema=RawFrames, partitions=others)
 
 
 @contextmanager

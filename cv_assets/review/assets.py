@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-import dataframely as dy
 import polars as pl
 
 from cv_assets.frames.files import write_atomically
@@ -20,7 +19,7 @@ from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.pictures import montage, picture
-from resources.tables import Snapshot, Tables, table_path
+from resources.tables import Snapshot, Tables
 
 AN_ITEM_IS_THERE_ONCE = Check(
     "an_item_is_there_once", "Is every frame there once, however many captures hold it?"
@@ -62,11 +61,11 @@ def review_queue(
     table follows from those tables alone: made again, it is the same.
     """
     spec, snapshot, now = in_force(project_spec, deployment), tables.snapshot(context), datetime.now(UTC)
-    inspections = _columns(snapshot, "inspections", Inspections, items.VERDICT_FACTS)
+    inspections = snapshot.columns("inspections", items.VERDICT_FACTS, schema=Inspections)
     label_table = snapshot.table("label_table", or_empty=LabelTable)
     rows = items.review_queue(
         inspections=inspections,
-        raw_frames=_columns(snapshot, "raw_frames", RawFrames, items.RAW_FACTS),
+        raw_frames=snapshot.columns("raw_frames", items.RAW_FACTS, schema=RawFrames),
         label_table=label_table,
         benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
         review=spec.review,
@@ -118,16 +117,6 @@ def review_worklist(
             "file": dg.MetadataValue.path(folder / FILE),
             "the file is": "written anew" if written else "as it was",
         },
-    )
-
-
-def _columns(
-    snapshot: Snapshot, asset: str, schema: type[dy.Schema], columns: tuple[str, ...]
-) -> pl.DataFrame:
-    """These columns of all partitions of an asset; the files are mapped, not loaded."""
-    files = [snapshot.fetch(table_path(asset, key)) for key in snapshot.partitions(asset)]
-    return (
-        pl.scan_parquet(files).select(columns).collect() if files else schema.create_empty().select(columns)
     )
 
 

@@ -14,7 +14,7 @@ from resources.contracts import Audited, Check, TableAsset, digest
 from resources.deployments import Deployment
 from resources.lake import Lake
 from resources.partitions import candidates, deliveries
-from resources.tables import Snapshot, Tables, parquet
+from resources.tables import Snapshot, Tables, parquet, table_path
 
 
 class Parts(dy.Schema):
@@ -318,6 +318,18 @@ def test_many_reads_from_many_folders_stay_a_short_record(world):
         yield from TOTAL.audited(rows(("total", sum(len(pinned.read(path)) for path in pictures))))
 
     assert metadata(world.run(total), "total")["lake/reads"] == ["pictures/ (30 files)"]
+
+
+def test_some_columns_are_read_of_partitions_that_were_published_under_different_contracts(world):
+    earlier = pl.DataFrame({"part": ["a"], "size": [1]})
+    publish_by_hand(
+        world.lake,
+        {table_path("parts", "d1"): parquet(earlier), table_path("parts", "d2"): parquet(rows(("b", 2)))},
+    )
+    read = world.main.columns
+    assert read("parts", ("size", "part"), schema=Parts).rows() == [(1, "a"), (2, "b")]
+    assert read("parts", ("part",), schema=Parts, partitions=["d2"]).rows() == [("b",)]
+    assert read("parts", ("part",), schema=Parts, partitions=[]).schema == {"part": pl.String}
 
 
 def test_a_missing_table_is_named_with_what_to_do(world):
