@@ -21,9 +21,6 @@ from resources.deployments import Deployment
 from resources.pictures import montage, picture
 from resources.tables import Snapshot, Tables
 
-AN_ITEM_IS_THERE_ONCE = Check(
-    "an_item_is_there_once", "Is every frame there once, however many captures hold it?"
-)
 NOBODY_IS_FORGOTTEN = Check(
     "nobody_is_forgotten",
     "Has every capture with the verdict REVIEW or drawn for the audit, and every frame whose votes do not decide, its "
@@ -37,7 +34,7 @@ REVIEW_QUEUE = TableAsset(
     "review_queue",
     ReviewQueue,
     step="review",
-    checks=(AN_ITEM_IS_THERE_ONCE, NOBODY_IS_FORGOTTEN, NOTHING_IS_OVERDUE),
+    checks=(NOBODY_IS_FORGOTTEN, NOTHING_IS_OVERDUE),
 )
 REVIEW_WORKLIST = TableAsset("review_worklist", ReviewWorklist, step="review", kinds=frozenset({"json"}))
 
@@ -74,7 +71,6 @@ def review_queue(
     yield from REVIEW_QUEUE.audited(
         rows,
         checks=[
-            _an_item_is_there_once(rows),
             _nobody_is_forgotten(rows, inspections, label_table),
             _nothing_is_overdue(overdue, now),
         ],
@@ -117,13 +113,6 @@ def review_worklist(
             "file": dg.MetadataValue.path(folder / FILE),
             "the file is": "written anew" if written else "as it was",
         },
-    )
-
-
-def _an_item_is_there_once(rows: pl.DataFrame) -> dg.AssetCheckResult:
-    twice = rows.filter(pl.col("frame_id").is_duplicated())
-    return AN_ITEM_IS_THERE_ONCE.no_rows(
-        twice, f"{rows.height} items, each of another frame." if twice.is_empty() else ""
     )
 
 

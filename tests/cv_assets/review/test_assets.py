@@ -96,7 +96,7 @@ def test_what_is_overdue_warns_and_is_published(tables, inspect, refresh):
     assert overdue.severity is dg.AssetCheckSeverity.WARN
     assert "2 overdue at" in overdue.description
     assert "due 2026-03-04 12:00. Label them (docs/review.md says how)" in overdue.description
-    assert passed(result)["an_item_is_there_once"]
+    assert passed(result)["follows_its_contract"]
     assert passed(result)["nobody_is_forgotten"]
 
 
