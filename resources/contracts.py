@@ -158,8 +158,8 @@ class TableAsset:
         )
         table = Table(rows, volatile, files or {}, refused_by, merges, tags)
         # What a person asks first comes first; any table's first rows come last.
-        told = {name: value for name, value in (metadata or {}).items() if name != "rows"}
-        told["rows"] = (metadata or {}).get("rows", preview(rows))
+        told = dict(metadata or {})
+        told["rows"] = told.pop("rows", preview(rows))
         yield dg.MaterializeResult(
             value=table,
             data_version=dg.DataVersion(table.data_version),
