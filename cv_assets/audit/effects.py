@@ -11,8 +11,8 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from cv_assets.evaluation.intervals import Interval
-from cv_assets.evaluation.metrics import measurement, weighted_share
+from cv_assets.evaluation.intervals import Interval, score_interval
+from cv_assets.evaluation.metrics import weighted_share
 from cv_assets.inspection.schema import VERDICTS
 from cv_assets.spec.evaluation import Evaluation
 
@@ -211,8 +211,8 @@ def _measured(
         return Estimate(_UNKNOWN, why=f"none of the {answered.height} captures answered for is {kind}")
     group_N = np.unique(_groups(answered), return_inverse=True)[1].astype(np.intp)
     share = weighted_share(hits_N, among_N, answered["weight"].to_numpy(), group_N)
-    measured = measurement("all", name, share, settings)
-    return Estimate(measured.interval, measured.samples, measured.groups)
+    interval = score_interval(share, settings.confidence, settings.assumed_correlation)
+    return Estimate(interval, share.samples, share.groups)
 
 
 def _groups(rows: pl.DataFrame) -> list[str]:
