@@ -68,7 +68,7 @@ def load_predictor(row: Mapping[str, Any], fetch: Callable[[str], Path], cache_d
         blocks,
         pool,
         cache_dir,
-        partial(_graph, row["architecture"], model, backbone_file),
+        partial(_graph, row["architecture"], model.input_size, backbone_file, blocks, pool),
     )
     return Predictor(model, tuple(row["classes"]), extractor, Head.from_arrays(arrays))
 
@@ -100,13 +100,14 @@ def pooling(model: Model) -> tuple[tuple[int, ...], tuple[Pool, ...]]:
     return (), ("mean",)
 
 
-def _graph(architecture: str, model: Model, backbone_file: Path) -> bytes:
+def _graph(
+    architecture: str, input_size: int, backbone_file: Path, blocks: tuple[int, ...], pool: tuple[Pool, ...]
+) -> bytes:
     # PyTorch and timm take seconds to import, and a graph is made once: where it is cached they are not needed.
     from cv_assets.training.backbones import restore_backbone  # noqa: PLC0415
     from cv_assets.training.graphs import export  # noqa: PLC0415
 
-    blocks, pool = pooling(model)
-    return export(restore_backbone(architecture, model.input_size, backbone_file), blocks, pool)
+    return export(restore_backbone(architecture, input_size, backbone_file), blocks, pool)
 
 
 def _check(name: str, file: Path, expected: str) -> None:
