@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 import polars as pl
 
+from cv_assets.frames.captures import miscounted
 from cv_assets.frames.deliveries import Manifest
 from cv_assets.frames.inbox import Inbox
 from cv_assets.frames.receiving import Received, receive
@@ -165,13 +166,6 @@ def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
 def receipt_path(delivery: str) -> str:
     """Where in the lake it is written what became of each file that a delivery claimed."""
     return f"raw_frames/{delivery}/receipts.json"
-
-
-def miscounted(raw_frames: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Captures that have no row, or several, in a table of one row per capture; and those that no camera took."""
-    counted = rows.group_by("capture_id").agg(rows=pl.len())
-    both = raw_frames.select("capture_id", raw=1).join(counted, on="capture_id", how="full", coalesce=True)
-    return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
 
 
 def _claimed(box: Inbox, delivery: str) -> Manifest:

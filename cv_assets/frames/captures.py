@@ -119,6 +119,13 @@ def file_time(nanoseconds: int) -> datetime:
         return _LAST_SECOND if nanoseconds > 0 else datetime.fromtimestamp(0, UTC)
 
 
+def miscounted(raw_frames: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Captures that have no row, or several, in a table of one row per capture; and those that no camera took."""
+    counted = rows.group_by("capture_id").agg(rows=pl.len())
+    both = raw_frames.select("capture_id", raw=1).join(counted, on="capture_id", how="full", coalesce=True)
+    return both.filter(pl.col("rows").ne_missing(1) | pl.col("raw").is_null()).select("capture_id", "rows")
+
+
 def _header_facts(content: Bytes) -> dict[str, Any]:
     try:
         header = read_header(content)

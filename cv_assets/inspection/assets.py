@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 import polars as pl
 
-from cv_assets.frames.assets import miscounted
+from cv_assets.frames.captures import miscounted
 from cv_assets.frames.files import write_atomically
 from cv_assets.inspection.schema import VERDICTS, Inspections, Outbox
 from cv_assets.release.history import release_in_force
