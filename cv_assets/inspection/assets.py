@@ -229,7 +229,8 @@ def _one_preparation(decider: "Decider | None", rows: pl.DataFrame) -> dg.AssetC
         return ONE_PREPARATION.result(True, "Not applicable: no release is in force.")
     if changed.is_empty():
         return ONE_PREPARATION.result(
-            True, f"The model was trained on the pass {decider.checkpoint['preparation']}, too."
+            True,
+            f"No capture goes to people for it; the model was trained on the pass {decider.checkpoint['preparation']}.",
         )
     return ONE_PREPARATION.result(
         False,
