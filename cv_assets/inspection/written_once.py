@@ -44,7 +44,7 @@ def refusal(before: pl.DataFrame, now: pl.DataFrame, found: pl.DataFrame) -> str
     if changed.is_empty():
         names = sorted({name for one in found["differs"] for name in one.split(", ")})
         what = (
-            f"The verdicts would be the same, but with {_count(found.height)} another {' and '.join(names)}."
+            f"The verdicts would be the same, but {found.height} of them with another {' and '.join(names)}."
         )
     else:
         some = [
@@ -53,7 +53,8 @@ def refusal(before: pl.DataFrame, now: pl.DataFrame, found: pl.DataFrame) -> str
         ]
         more = changed.height - len(some)
         shown = ", ".join(some) + (f" and {more} more" if more else "")
-        what = f"{changed.height} of {_count(before.height)} would be others: {shown}."
+        verdicts = "1 verdict" if before.height == 1 else f"{before.height} verdicts"
+        what = f"{changed.height} of {verdicts} would be others: {shown}."
     return f"{what} {_since(before, now)} {_REPLAY}"
 
 
@@ -89,7 +90,3 @@ def _same(name: str, was: Any, is_now: Any) -> bool:
         one, other = np.atleast_1d(was), np.atleast_1d(is_now)
         return one.shape == other.shape and bool((np.abs(one - other) <= TOLERANCE).all())
     return bool(was == is_now)
-
-
-def _count(verdicts: int) -> str:
-    return "1 verdict" if verdicts == 1 else f"{verdicts} verdicts"

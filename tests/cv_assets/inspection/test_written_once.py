@@ -73,7 +73,7 @@ def test_the_same_verdicts_from_another_model_are_refused_too():
     found = differences(before, now)
     assert found["differs"].unique().to_list() == ["release_number, candidate"]
     assert refusal(before, now, found).startswith(
-        "The verdicts would be the same, but with 3 verdicts another candidate and release_number."
+        "The verdicts would be the same, but 3 of them with another candidate and release_number."
     )
 
 
