@@ -12,7 +12,7 @@ import polars as pl
 
 from cv_assets.audit.schema import ThresholdReplay
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
-from cv_assets.inspection.schema import VERDICTS
+from cv_assets.inspection.schema import ASKED, VERDICTS
 from cv_assets.release.history import release_in_force
 
 NEEDED: Final = (
@@ -104,12 +104,12 @@ def replay(scored: pl.DataFrame, truth: pl.DataFrame, band: OperatingBand) -> pl
 
     `truth` is that of `known_truth`. Raises ValueError for a capture that people were asked about with probability 0.
     """
-    if (impossible := scored.filter(_asked(), pl.col("review_probability") <= 0)).height:
+    if (impossible := scored.filter(ASKED, pl.col("review_probability") <= 0)).height:
         raise ValueError(
             "a capture that people are asked about needs a review_probability above 0, got 0 for "
             f"{impossible['capture_id'][0]}"
         )
-    answered = _asked() & pl.col("truth").is_not_null()
+    answered = ASKED & pl.col("truth").is_not_null()
     return (
         scored.join(truth, on="frame_id", how="left", maintain_order="left")
         .with_columns(
@@ -130,7 +130,7 @@ def answers_by_verdict(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame
     """
     answered, known = pl.col("weight").is_not_null(), pl.col("truth").is_not_null()
     counts = (
-        scored.select("capture_id", asked=_asked())
+        scored.select("capture_id", asked=ASKED)
         .join(rows, on="capture_id")
         .group_by(stored="verdict")
         .agg(
@@ -179,11 +179,6 @@ def changes(rows: pl.DataFrame, pass_class: str) -> pl.DataFrame:
         )
         .sort("captures", "change", descending=[True, False])
     )
-
-
-def _asked() -> pl.Expr:
-    """Were people asked about the capture, for its verdict or by chance?"""
-    return (pl.col("verdict") == "REVIEW") | pl.col("audit")
 
 
 def _named(names: Sequence[str]) -> str:

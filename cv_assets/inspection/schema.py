@@ -17,6 +17,9 @@ REASONS: Final = {
 }
 """Why a verdict was given, and the one verdict that each reason gives."""
 
+ASKED: Final = (pl.col("verdict") == "REVIEW") | pl.col("audit")
+"""Are people asked about the capture, for its verdict or by chance?"""
+
 
 class Inspections(dy.Schema):
     """The verdict on one capture, with everything it follows from. Written once."""

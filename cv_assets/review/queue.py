@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from cv_assets.inspection.schema import ASKED
 from cv_assets.review.schema import REASONS, ReviewQueue
 from cv_assets.spec.inspection import Review
 
@@ -29,7 +30,6 @@ VERDICT_FACTS: Final = (
 )
 """All that is read here of raw_frames and inspections, which may be millions of rows."""
 
-_ASKED: Final = (pl.col("verdict") == "REVIEW") | pl.col("audit")
 _ITEM: Final = (
     "frame_id",
     "capture_id",
@@ -86,7 +86,7 @@ def waiting(queue: pl.DataFrame) -> pl.DataFrame:
 
 def forgotten(queue: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame) -> pl.DataFrame:
     """Frames that people must see but that have no item, with `because`: a row per capture or undecided label."""
-    captures = inspections.filter(_ASKED).select(
+    captures = inspections.filter(ASKED).select(
         "frame_id",
         because=pl.format(
             "{} got {}{}", "part", "verdict", pl.when("audit").then(pl.lit(", audited")).otherwise(pl.lit(""))
@@ -109,7 +109,7 @@ def _asked(inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
     )
     pictures = raw_frames.select("capture_id", "file_name", "path")
     return (
-        inspections.filter(_ASKED)
+        inspections.filter(ASKED)
         .join(pictures, on="capture_id", how="left")
         .with_columns(
             reason=pl.when(in_review).then("reason").otherwise(pl.lit("random_audit")),
