@@ -1,11 +1,13 @@
 """Contracts of the inspection step. A defect score is 1 - the probability of the class that passes, 0 to 1."""
 
-from typing import Final
+from typing import Final, get_args
 
 import dataframely as dy
 import polars as pl
 
-VERDICTS: Final = ("PASS", "REVIEW", "FAIL")
+from cv_assets.evaluation.band import Verdict
+
+VERDICTS: Final = get_args(Verdict)
 
 REASONS: Final = {
     "below_lower": "PASS",
