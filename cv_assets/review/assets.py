@@ -12,7 +12,7 @@ from cv_assets.frames.schema import RawFrames
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.review import queue as items
-from cv_assets.review.schema import ReviewQueue, ReviewWorklist
+from cv_assets.review.schema import STATES, ReviewQueue, ReviewWorklist
 from cv_assets.review.worklist import FILE, PICTURES, picture_name, tasks_json, worklist
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
@@ -75,7 +75,7 @@ def review_queue(
             _nothing_is_overdue(overdue, now),
         ],
         metadata={
-            **{state: (rows["state"] == state).sum() for state in ("open", "unresolved", "answered")},
+            **{state: (rows["state"] == state).sum() for state in STATES},
             "overdue": overdue.height,
             "rows": preview(items.waiting(rows), _SHOWN, rows_shown=10),
             "by reason": _counts(rows, "reason"),
@@ -141,9 +141,7 @@ def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckRe
 
 def _counts(rows: pl.DataFrame, by: str) -> dg.TableMetadataValue:
     """How many items of each kind are in which state; most waiting first."""
-    counts = rows.group_by(by).agg(
-        *((pl.col("state") == state).sum().alias(state) for state in ("open", "unresolved", "answered"))
-    )
+    counts = rows.group_by(by).agg(*((pl.col("state") == state).sum().alias(state) for state in STATES))
     waiting = pl.col("open") + pl.col("unresolved")
     return preview(counts.sort(waiting, by, descending=[True, True]), rows_shown=20)
 

@@ -15,6 +15,8 @@ REASONS: Final = (
 )
 """Why a person is asked. A frame with several captures has the first that applies to any, in this order."""
 
+STATES: Final = ("open", "unresolved", "answered")
+
 
 class ReviewQueue(dy.Schema):
     """One frame that a person is asked about, once, until the answer comes back as a label export."""
@@ -42,7 +44,7 @@ class ReviewQueue(dy.Schema):
     opened_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When it came up.")
     due_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the answer is due.")
     state = dy.String(
-        regex="^(open|unresolved|answered)$",
+        regex=f"^({'|'.join(STATES)})$",
         description="open: nobody answered. unresolved: the answers so far do not decide; more are needed. answered: "
         "its label is agreed, or verified for the benchmark.",
     )
