@@ -103,10 +103,10 @@ def review_worklist(
     folder, waiting = deployment.data_dir / spec.review.folder, items.waiting(review_queue)
     copied = sum(_copy_picture(snapshot, path, folder / PICTURES) for path in waiting["path"])
     # Pictures lie in the lake for good under their path: a link through the branch stays the same in every refresh.
-    content = tasks_json(review_queue, lambda path: tables.lake.url(deployment.branch, path))
+    content = tasks_json(waiting, lambda path: tables.lake.url(deployment.branch, path))
     written = _write_if_changed(folder / FILE, content)
     yield from REVIEW_WORKLIST.audited(
-        worklist(review_queue),
+        worklist(waiting),
         metadata={
             "tasks": waiting.height,
             "pictures copied": copied,

@@ -7,7 +7,6 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.review.queue import waiting
 from cv_assets.review.schema import ReviewWorklist
 
 FILE: Final = "worklist.json"
@@ -18,21 +17,17 @@ _SERVED: Final = "/data/local-files/?d="
 """Label Studio's own address of a file below its document root."""
 
 
-def worklist(queue: pl.DataFrame) -> pl.DataFrame:
-    """The rows of ReviewWorklist: the items that wait for people, what is due first on top."""
-    items = waiting(queue).sort("due_at", "frame_id")
-    return items.with_row_index("place", offset=1).select(ReviewWorklist.column_names())
+def worklist(waiting: pl.DataFrame) -> pl.DataFrame:
+    """The rows of ReviewWorklist: the items that wait for people, in the order of the queue."""
+    return waiting.with_row_index("place", offset=1).select(ReviewWorklist.column_names())
 
 
-def tasks_json(queue: pl.DataFrame, link: Callable[[str], str]) -> bytes:
+def tasks_json(waiting: pl.DataFrame, link: Callable[[str], str]) -> bytes:
     """The same items as a JSON list of tasks; `link` says where a person looks at a lake path.
 
     The same items give the same bytes.
     """
-    tasks = [
-        {"data": _task(item, link)}
-        for item in waiting(queue).sort("due_at", "frame_id").iter_rows(named=True)
-    ]
+    tasks = [{"data": _task(item, link)} for item in waiting.iter_rows(named=True)]
     return json.dumps(tasks, indent=1, ensure_ascii=False).encode() + b"\n"
 
 

@@ -9,39 +9,41 @@ from make_review import benchmark, capture, inspections, label, labels, minutes,
 
 from cv_assets.labels.rules import resolve_frames
 from cv_assets.labels.schema import Annotations
-from cv_assets.review.queue import review_queue
+from cv_assets.review.queue import review_queue, waiting
 from cv_assets.review.schema import ReviewWorklist
 from cv_assets.review.worklist import picture_name, tasks_json, worklist
 from cv_assets.spec.inspection import Review
 
 
-def queue(*voted):
+def items(*voted):
+    """What waits of two frames, in the order of the queue; a third is answered."""
     captures = [capture("late"), capture("soon"), capture("done")]
     verdicts = [
         verdict(one, "low_confidence", minute=at) for one, at in zip(captures, (9, 1, 0), strict=True)
     ]
-    return review_queue(
+    queue = review_queue(
         inspections=inspections(*verdicts),
         raw_frames=raw_frames(*captures),
         label_table=labels(label("done", "ann", "bob", agreed="sound"), *voted),
         benchmark_frames=benchmark(),
         review=Review(due_hours=1),
     )
+    return waiting(queue)
 
 
 def test_what_is_due_first_comes_first_and_what_is_answered_is_not_there():
-    rows = worklist(queue())
+    rows = worklist(items())
     assert ReviewWorklist.filter(rows.cast(dict(ReviewWorklist.create_empty().schema))).failure.counts() == {}
     assert rows.select("place", "part", "due_at").rows() == [
         (1, "part soon", minutes(61)),
         (2, "part late", minutes(69)),
     ]
-    tasks = json.loads(tasks_json(queue(), str))
+    tasks = json.loads(tasks_json(items(), str))
     assert [task["data"]["part"] for task in tasks] == ["part soon", "part late"]
 
 
 def test_a_task_says_where_the_picture_is_why_it_is_asked_and_by_when():
-    task = json.loads(tasks_json(queue(label("soon", "ann")), lambda path: f"lake:{path}"))[0]
+    task = json.loads(tasks_json(items(label("soon", "ann")), lambda path: f"lake:{path}"))[0]
     path = f"raw_frames/d1/{frame('soon')}.png"
     assert task == {
         "data": {
@@ -61,7 +63,7 @@ def test_a_task_says_where_the_picture_is_why_it_is_asked_and_by_when():
 
 
 def test_an_export_may_name_the_picture_by_any_of_the_names_that_a_task_gives_it():
-    data = json.loads(tasks_json(queue(), str))[0]["data"]
+    data = json.loads(tasks_json(items(), str))[0]["data"]
     names = [data["image"], data["path"], data["frame_id"], picture_name(data["path"])]
     stated = pl.DataFrame(
         [statement(name, "ann", "sound") for name in names], schema=Annotations.create_empty().schema
@@ -72,5 +74,5 @@ def test_an_export_may_name_the_picture_by_any_of_the_names_that_a_task_gives_it
 
 
 def test_nobody_waiting_is_an_empty_list():
-    assert json.loads(tasks_json(queue().clear(), str)) == []
-    assert worklist(queue().clear()).is_empty()
+    assert json.loads(tasks_json(items().clear(), str)) == []
+    assert worklist(items().clear()).is_empty()
