@@ -8,7 +8,7 @@ so one reading of a file finds the mistakes of all sections at once.
 import posixpath
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import dataframely as dy
 from pydantic import (
@@ -24,6 +24,9 @@ from cv_assets.spec.inspection import Inspection, Review
 from cv_assets.spec.labels import Labels
 from cv_assets.spec.section import Name, Owner, Problem, Section, Step, Text, refuse, repeated
 from cv_assets.spec.training import SPLIT_COLUMNS, Splits, Training
+
+_FOLDERS: Final = {"labels": "exports", "inspection": "outbox", "review": "folder"}
+"""The sections with a folder of their own, and the setting of each that names it."""
 
 
 class Class(Section):
@@ -92,7 +95,8 @@ class Spec(Section):
     def _have_their_own_folder(
         cls, section: Labels | Inspection | Review, info: ValidationInfo
     ) -> Labels | Inspection | Review:
-        key, folder = _folder(section)
+        key = _FOLDERS[str(info.field_name)]
+        folder = getattr(section, key)
         for taken, other in _folders_before(info.data):
             if overlap(folder, other):
                 refuse(
@@ -145,17 +149,6 @@ class Spec(Section):
         return self.model_dump(mode="json")[name]  # type: ignore[no-any-return]
 
 
-def _folder(section: Labels | Inspection | Review) -> tuple[str, str]:
-    """The setting that names the section's folder, and the folder."""
-    match section:
-        case Labels():
-            return "exports", section.exports
-        case Inspection():
-            return "outbox", section.outbox
-        case Review():
-            return "folder", section.folder
-
-
 def _folders_before(known: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """The folders of the valid sections so far: how a message calls each, and the folder."""
     if "acquisition" in known:
@@ -163,10 +156,9 @@ def _folders_before(known: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "`acquisition.inbox`", inbox
         taken = posixpath.join(posixpath.dirname(posixpath.normpath(inbox)), "taken")
         yield "`taken` beside the inbox, which holds the frames that were taken in", taken
-    for name in ("labels", "inspection"):
+    for name, key in _FOLDERS.items():
         if name in known:
-            key, folder = _folder(known[name])
-            yield f"`{name}.{key}`", folder
+            yield f"`{name}.{key}`", getattr(known[name], key)
 
 
 def _never_reported(criterion: Criterion, classes: tuple[Class, ...]) -> Iterable[tuple[str, str]]:
