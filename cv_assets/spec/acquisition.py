@@ -2,9 +2,10 @@
 
 import posixpath
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -39,10 +40,34 @@ class Closing(Section):
         return self
 
 
+def outside_own_folders(folder: str) -> str:
+    """The folder itself. Raises ValueError when it is, holds or lies in one that belongs to the product."""
+    if clashes := [own for own in OWN_FOLDERS if overlap(folder, own)]:
+        raise ValueError(
+            f"expected a folder of its own, that neither holds nor lies in {', '.join(clashes)}: "
+            f"in the data folder {', '.join(OWN_FOLDERS)} belong to the product"
+        )
+    return folder
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two folders, relative to the data folder, are the same or one lies in the other."""
+    # Some file systems take `Lake` for `lake`.
+    first, second = (posixpath.normpath(folder).casefold().split("/") for folder in (one, other))
+    if "." in (*first, *second) or {*first} <= {"..", ""}:
+        return True
+    shared = min(len(first), len(second))
+    return first[:shared] == second[:shared]
+
+
+Folder = Annotated[Text, AfterValidator(outside_own_folders)]
+"""A folder, relative to the data folder, that neither is, holds nor lies in one of the product's own."""
+
+
 class Acquisition(Section):
     """Where frames arrive and what a file name means."""
 
-    inbox: Text = Field("inbox", description="The watched folder; relative to the data folder.")
+    inbox: Folder = Field("inbox", description="The watched folder; relative to the data folder.")
     file_name: Text = Field(
         description="A regular expression that matches the whole file name, with named groups station, camera, "
         "part, group, time, count (how many files the group has); any other named group is an attribute."
@@ -74,12 +99,12 @@ class Acquisition(Section):
 
     @field_validator("inbox")
     @classmethod
-    def _is_no_folder_of_the_product(cls, inbox: str) -> str:
+    def _is_not_called_taken(cls, inbox: str) -> str:
         if posixpath.basename(posixpath.normpath(inbox)).casefold() == "taken":
             raise ValueError(
                 "expected another name: `taken` beside the inbox holds the files that were taken in"
             )
-        return outside_own_folders(inbox)
+        return inbox
 
     @field_validator("file_name")
     @classmethod
@@ -158,23 +183,3 @@ class Preparation(Section):
     interpolation: Literal["area", "linear", "cubic"] = "area"
     normalize: Literal["min_max", "none"] = "min_max"
     bounds: Bounds = Bounds()
-
-
-def outside_own_folders(folder: str) -> str:
-    """The folder itself. Raises ValueError when it is, holds or lies in one that belongs to the product."""
-    if clashes := [own for own in OWN_FOLDERS if overlap(folder, own)]:
-        raise ValueError(
-            f"expected a folder of its own, that neither holds nor lies in {', '.join(clashes)}: "
-            f"in the data folder {', '.join(OWN_FOLDERS)} belong to the product"
-        )
-    return folder
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two folders, relative to the data folder, are the same or one lies in the other."""
-    # Some file systems take `Lake` for `lake`.
-    first, second = (posixpath.normpath(folder).casefold().split("/") for folder in (one, other))
-    if "." in (*first, *second) or {*first} <= {"..", ""}:
-        return True
-    shared = min(len(first), len(second))
-    return first[:shared] == second[:shared]

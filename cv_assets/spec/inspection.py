@@ -1,28 +1,23 @@
 """Settings of inspection and review: where verdicts are told, and what people look at."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from cv_assets.spec.acquisition import outside_own_folders
-from cv_assets.spec.section import Positive, Section, Text
+from cv_assets.spec.acquisition import Folder
+from cv_assets.spec.section import Positive, Section
 
 
 class Inspection(Section):
     """Where the line reads its verdicts."""
 
-    outbox: Text = Field(
+    outbox: Folder = Field(
         "outbox", description="The folder of verdict files, one per delivery; relative to the data folder."
     )
-
-    @field_validator("outbox")
-    @classmethod
-    def _is_no_folder_of_the_product(cls, outbox: str) -> str:
-        return outside_own_folders(outbox)
 
 
 class Review(Section):
     """What people look at, and by when."""
 
-    folder: Text = Field(
+    folder: Folder = Field(
         "review", description="The folder of the worklist for people; relative to the data folder."
     )
     audit_share: float = Field(
@@ -35,8 +30,3 @@ class Review(Section):
     due_hours: Positive = Field(
         48.0, le=24 * 365, description="How long after it came up an item is due; at most a year."
     )
-
-    @field_validator("folder")
-    @classmethod
-    def _is_no_folder_of_the_product(cls, folder: str) -> str:
-        return outside_own_folders(folder)

@@ -2,12 +2,9 @@
 
 from typing import Literal
 
-from pydantic import (
-    Field,
-    field_validator,
-)
+from pydantic import Field
 
-from cv_assets.spec.acquisition import outside_own_folders
+from cv_assets.spec.acquisition import Folder
 from cv_assets.spec.section import Count, Section, Share, Text
 
 
@@ -26,7 +23,7 @@ class Consensus(Section):
 class Labels(Section):
     """Where label exports arrive and what makes a label."""
 
-    exports: Text = Field(
+    exports: Folder = Field(
         "exports", description="The watched folder of label exports; relative to the data folder."
     )
     runs_at_once: Count = Field(
@@ -46,8 +43,3 @@ class Labels(Section):
     min_kappa: float | None = Field(
         None, ge=-1, le=1, description="Below this Fleiss kappa the label table warns; None never warns."
     )
-
-    @field_validator("exports")
-    @classmethod
-    def _is_no_folder_of_the_product(cls, exports: str) -> str:
-        return outside_own_folders(exports)
