@@ -138,7 +138,7 @@ def outbox(
         metadata={
             "file": f"{file.parent.name}/{file.name}",
             "told": "before: nothing is written again, the line may have taken it" if was_told else "now",
-            **_seconds(rows),
+            **_quantiles(rows["seconds"], "file to verdict {} s", decimals=1),
         },
     )
 
@@ -242,7 +242,7 @@ def _one_preparation(decider: "Decider | None", rows: pl.DataFrame) -> dg.AssetC
 def _figures(rows: pl.DataFrame) -> dict[str, int | float]:
     """What people follow from delivery to delivery."""
     counts = {name: rows.filter(verdict=name).height for name in VERDICTS}
-    automatic, latency = rows.filter(pl.col("verdict") != "REVIEW"), rows["latency_ms"].drop_nulls()
+    automatic = rows.filter(pl.col("verdict") != "REVIEW")
     figures: dict[str, int | float] = {
         "captures": rows.height,
         **counts,
@@ -250,10 +250,13 @@ def _figures(rows: pl.DataFrame) -> dict[str, int | float]:
     }
     if rows.height:
         figures["review share"] = round(counts["REVIEW"] / rows.height, 3)
-    for name, share in (("latency p50 ms", 0.5), ("latency p95 ms", 0.95)):
-        if (value := latency.quantile(share, "linear")) is not None:
-            figures[name] = round(value, 2)
-    return figures
+    return figures | _quantiles(rows["latency_ms"], "latency {} ms", decimals=2)
+
+
+def _quantiles(values: pl.Series, name: str, *, decimals: int) -> dict[str, float]:
+    """The median and the 95th percentile, `{}` of the name being p50 or p95; nothing where there is no value."""
+    found = {name.format(f"p{percent}"): values.quantile(percent / 100, "linear") for percent in (50, 95)}
+    return {key: round(value, decimals) for key, value in found.items() if value is not None}
 
 
 def _in_effect(decider: "Decider | None") -> dict[str, str]:
@@ -317,10 +320,3 @@ def _every_verdict_is_told(inspections: pl.DataFrame, wrong: pl.DataFrame) -> dg
         if wrong.is_empty()
         else f"File and table differ in {wrong.height} verdicts.",
     )
-
-
-def _seconds(rows: pl.DataFrame) -> dict[str, float]:
-    """How long a verdict took, from the frame's file to the verdict file."""
-    named = (("file to verdict p50 s", 0.5), ("file to verdict p95 s", 0.95))
-    quantiles = {name: rows["seconds"].quantile(share, "linear") for name, share in named}
-    return {name: round(value, 1) for name, value in quantiles.items() if value is not None}
