@@ -78,18 +78,19 @@ def inspect(
     ValueError, which names the capture, for scores that are not one probability per class.
     """
     unable = why_none_decides(decider, spec)
-    judging = _Judging(None if unable else decider, unable or "", scored, spec.pass_class)
+    able = None if unable else decider
     prepared = prepared_frames.select(
         "capture_id", "accepted", "reason", "score", "bound", "detail", "preparation", prepared_path="path"
     )
     captures = raw_frames.rename({"path": "raw_path"}).join(prepared, on="capture_id", maintain_order="left")
     rows = []
     for capture in captures.iter_rows(named=True):
-        judged = judging.judge(capture)
+        judged = _judged(capture, able, unable or "", scored, spec.pass_class)
         decision = REASONS[judged["reason"]]
         rows.append(
             {
                 **capture,
+                **_in_effect(able),
                 **judged,
                 "verdict": decision,
                 "audit": is_audited(capture["capture_id"], spec.review.audit_share),
@@ -107,47 +108,46 @@ def is_audited(capture_id: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-@dataclass(frozen=True)
-class _Judging:
-    decider: Decider | None
-    unable: str
-    scored: Mapping[str, Scored]
-    pass_class: str
+def _judged(
+    capture: Mapping[str, Any],
+    decider: Decider | None,
+    unable: str,
+    scored: Mapping[str, Scored],
+    pass_class: str,
+) -> dict[str, Any]:
+    """The reason of the verdict, why in words, and the scores behind it; without a `decider`, `unable` says why."""
+    if not capture["accepted"]:
+        return {"reason": "frame_rejected", "why": _rejection(capture)}
+    if decider is None:
+        return {"reason": "no_release", "why": unable}
+    release, checkpoint = decider.release, decider.checkpoint
+    if capture["preparation"] != checkpoint["preparation"]:
+        why = (
+            f"the frame went through the pass {capture['preparation']}, {release['model']} of "
+            f"{release['version']} was trained on {checkpoint['preparation']}"
+        )
+        return {"reason": "preparation_changed", "why": why}
+    return _by_band(capture, decider, scored[capture["capture_id"]], pass_class)
 
-    def judge(self, capture: Mapping[str, Any]) -> dict[str, Any]:
-        """The reason of the verdict, why in words, and what it follows from."""
-        in_effect = _in_effect(self.decider)
-        if not capture["accepted"]:
-            return {**in_effect, "reason": "frame_rejected", "why": _rejection(capture)}
-        if self.decider is None:
-            return {"reason": "no_release", "why": self.unable}
-        release, checkpoint = self.decider.release, self.decider.checkpoint
-        if capture["preparation"] != checkpoint["preparation"]:
-            why = (
-                f"the frame went through the pass {capture['preparation']}, {release['model']} of "
-                f"{release['version']} was trained on {checkpoint['preparation']}"
-            )
-            return {**in_effect, "reason": "preparation_changed", "why": why}
-        return {**in_effect, **self._by_band(capture, self.decider)}
 
-    def _by_band(self, capture: Mapping[str, Any], decider: Decider) -> dict[str, Any]:
-        one, classes = self.scored[capture["capture_id"]], list(decider.checkpoint["classes"])
-        if len(one.scores) != len(classes) or not np.isfinite(one.scores).all():
-            raise ValueError(
-                f"capture {capture['capture_id']} of part {capture['part']} has the scores {list(one.scores)}, "
-                f"expected one probability for each of {', '.join(classes)}"
-            )
-        score = float(np.clip(1 - one.scores[classes.index(self.pass_class)], 0, 1))
-        reason = _BY_BAND[verdict(score, decider.band)]
-        return {
-            "reason": reason,
-            "why": _comparison(reason, score, decider.band),
-            "defect_score": score,
-            "classes": classes,
-            "scores": list(one.scores),
-            "weights_sha256": decider.checkpoint["weights_sha256"],
-            "latency_ms": one.latency_ms,
-        }
+def _by_band(capture: Mapping[str, Any], decider: Decider, said: Scored, pass_class: str) -> dict[str, Any]:
+    classes = list(decider.checkpoint["classes"])
+    if len(said.scores) != len(classes) or not np.isfinite(said.scores).all():
+        raise ValueError(
+            f"capture {capture['capture_id']} of part {capture['part']} has the scores {list(said.scores)}, "
+            f"expected one probability for each of {', '.join(classes)}"
+        )
+    score = float(np.clip(1 - said.scores[classes.index(pass_class)], 0, 1))
+    reason = _BY_BAND[verdict(score, decider.band)]
+    return {
+        "reason": reason,
+        "why": _comparison(reason, score, decider.band),
+        "defect_score": score,
+        "classes": classes,
+        "scores": list(said.scores),
+        "weights_sha256": decider.checkpoint["weights_sha256"],
+        "latency_ms": said.latency_ms,
+    }
 
 
 def _in_effect(decider: Decider | None) -> dict[str, Any]:
