@@ -1,4 +1,4 @@
-"""The runs that sensors requested, as Dagster's records know them: in flight or ended."""
+"""Runs, as Dagster's records know them: in flight or ended."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -21,11 +21,9 @@ def newest_runs(
 
 def newest_run(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
     """The newest run of `job`, whoever launched it."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
-    return runs[0] if runs else None
+    return next(iter(instance.get_runs(dg.RunsFilter(job_name=job), limit=1)), None)
 
 
 def run_with_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
     """The newest run that was requested under `run_key`; a sensor's key is spent once there is one."""
-    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
-    return runs[0] if runs else None
+    return next(iter(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)), None)
