@@ -22,10 +22,10 @@ from resources.partitions import deliveries
 from resources.runs import newest_runs
 from resources.tables import Snapshot, Tables
 
-STEPS: Final = ("raw_frames", "prepared_frames", "inspections", "outbox")
+TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox")
 """The tables of a delivery, in the order in which its run makes them."""
 
-FINISHED_BY: Final = STEPS[-1]
+FINISHED_BY: Final = TABLES[-1]
 """The last table of a delivery: while it is missing, the delivery is under way."""
 
 
@@ -117,12 +117,12 @@ def _why_nothing(
 def _state(delivery: str, run: dg.DagsterRun, head: Snapshot) -> str:
     if not run.is_finished:
         return f"{delivery} is being taken in by run {run.run_id}."
-    missing = [table for table in STEPS if not head.has(table, delivery)]
+    missing = [table for table in TABLES if not head.has(table, delivery)]
     *others, last = missing
     lacks = (f"{', '.join(others)} and {last}" if others else last) + " of this partition"
     if run.is_success:
         return f"Run {run.run_id} ended well, but {delivery} is not finished here: materialize {lacks}."
-    files = "Its files stay where they are." if STEPS[0] in missing else "Its frames are safe in the lake."
+    files = "Its files stay where they are." if TABLES[0] in missing else "Its frames are safe in the lake."
     return (
         f"Run {run.run_id} of {delivery} ended as {run.status.value.lower()} before {missing[0]} was published: read "
         f"why there, mend it, then re-execute it from failure, or materialize {lacks}. {files}"
