@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from cv_assets.audit.schema import ThresholdReplay
+from cv_assets.audit.words import counted, listed
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
 from cv_assets.inspection.schema import ASKED, VERDICTS
 from cv_assets.release.history import release_in_force
@@ -20,8 +21,6 @@ NEEDED: Final = (
     "review_probability", "release", "defect_score", "lower", "upper",
 )  # fmt: skip
 """The columns of inspections that a replay needs."""
-
-_NAMES_SHOWN: Final = 10
 
 
 class CannotReplayError(ValueError):
@@ -53,7 +52,7 @@ def version_to_replay(asked: str, releases: pl.DataFrame) -> str:
         raise CannotReplayError("nothing was released yet: no verdict has a score to replay")
     if asked and asked not in known:
         raise CannotReplayError(
-            f"`release`: {asked} was never released; released versions: {_named(known.to_list())}"
+            f"`release`: {asked} was never released; released versions: {listed(known.to_list())}"
         )
     return asked or str(now["version"])
 
@@ -62,7 +61,7 @@ def deliveries_to_replay(asked: Sequence[str], inspected: Sequence[str]) -> list
     """The deliveries `asked` for, or all `inspected` ones. Raises CannotReplayError for one that was not inspected."""
     if unknown := sorted(set(asked) - set(inspected)):
         raise CannotReplayError(
-            f"`deliveries`: no inspections of {_named(unknown)}; inspected were {_named(inspected) or 'none yet'}"
+            f"`deliveries`: no inspections of {listed(unknown)}; inspected were {listed(inspected) or 'none yet'}"
         )
     return sorted(set(asked) or inspected)
 
@@ -80,7 +79,7 @@ def scored_by(inspections: pl.DataFrame, version: str) -> pl.DataFrame:
     scored = inspections.filter(pl.col("release") == version, pl.col("defect_score").is_not_null())
     if scored.is_empty():
         raise CannotReplayError(
-            f"{version} scored none of the {_counted(inspections.height, 'capture')} looked through: there is nothing "
+            f"{version} scored none of the {counted(inspections.height, 'capture')} looked through: there is nothing "
             "to replay"
         )
     return scored
@@ -147,8 +146,8 @@ def answers_by_verdict(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame
 def in_short(rows: pl.DataFrame, scored: pl.DataFrame, band: OperatingBand) -> str:
     """What was replayed and how much of it changes, in words. `rows` are those of `replay`."""
     return (
-        f"{rows['changed'].sum()} of {_counted(rows.height, 'verdict')} by {rows['release'][0]} in "
-        f"{_counted(rows['delivery'].n_unique(), 'delivery', 'deliveries')} would be another. "
+        f"{rows['changed'].sum()} of {counted(rows.height, 'verdict')} by {rows['release'][0]} in "
+        f"{counted(rows['delivery'].n_unique(), 'delivery', 'deliveries')} would be another. "
         f"In effect: {' / '.join(one.words for one in bands_in_effect(scored))}. Replayed: {band.words}. "
         "This is a reading: no verdict and no release changes."
     )
@@ -179,13 +178,3 @@ def changes(rows: pl.DataFrame, pass_class: str) -> pl.DataFrame:
         )
         .sort("captures", "change", descending=[True, False])
     )
-
-
-def _named(names: Sequence[str]) -> str:
-    """The names in words, the first of them where they are many."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

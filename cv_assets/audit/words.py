@@ -1,4 +1,4 @@
-"""How an explanation says times, numbers and lists."""
+"""How this step says times, numbers and lists."""
 
 import json
 from collections import Counter

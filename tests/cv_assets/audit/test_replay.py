@@ -157,7 +157,7 @@ def test_the_version_in_force_is_replayed_unless_another_is_named():
     assert version_to_replay("", history) == "v1.1.0"
     assert version_to_replay("v1.0.0", history) == "v1.0.0"
     with pytest.raises(
-        CannotReplayError, match=r"v9 was never released; released versions: v1\.0\.0, v1\.1\.0"
+        CannotReplayError, match=r"v9 was never released; released versions: v1\.0\.0 and v1\.1\.0"
     ):
         version_to_replay("v9", history)
     with pytest.raises(CannotReplayError, match="nothing was released yet"):
@@ -167,11 +167,11 @@ def test_the_version_in_force_is_replayed_unless_another_is_named():
 def test_all_inspected_deliveries_are_replayed_unless_some_are_named():
     assert deliveries_to_replay([], ["d1", "d2"]) == ["d1", "d2"]
     assert deliveries_to_replay(["d2", "d2"], ["d1", "d2"]) == ["d2"]
-    with pytest.raises(CannotReplayError, match="no inspections of d9; inspected were d1, d2"):
+    with pytest.raises(CannotReplayError, match="no inspections of d9; inspected were d1 and d2"):
         deliveries_to_replay(["d2", "d9"], ["d1", "d2"])
     with pytest.raises(CannotReplayError, match="inspected were none yet"):
         deliveries_to_replay(["d9"], [])
-    with pytest.raises(CannotReplayError, match=r"d09 and 10 more$"):
+    with pytest.raises(CannotReplayError, match=r"d07 and 12 more$"):
         deliveries_to_replay(["d99"], [f"d{number:02d}" for number in range(20)])
 
 
