@@ -101,13 +101,8 @@ def contradictions(scored: pl.DataFrame) -> pl.DataFrame:
 def replay(scored: pl.DataFrame, truth: pl.DataFrame, band: OperatingBand) -> pl.DataFrame:
     """The stored verdict of every scored capture beside the one that `band` gives, as rows of `ThresholdReplay`.
 
-    `truth` is that of `known_truth`. Raises ValueError for a capture that people were asked about with probability 0.
+    `truth` is that of `known_truth`.
     """
-    if (impossible := scored.filter(ASKED, pl.col("review_probability") <= 0)).height:
-        raise ValueError(
-            "a capture that people are asked about needs a review_probability above 0, got 0 for "
-            f"{impossible['capture_id'][0]}"
-        )
     answered = ASKED & pl.col("truth").is_not_null()
     return (
         scored.join(truth, on="frame_id", how="left", maintain_order="left")

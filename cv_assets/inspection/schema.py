@@ -66,7 +66,7 @@ class Inspections(dy.Schema):
     upper = dy.Float64(nullable=True, description="The threshold in effect: from it on a part fails.")
     audit = dy.Bool(description="Drawn at random to be looked at by a person, whatever its verdict.")
     review_probability = dy.Float64(
-        min=0,
+        min_exclusive=0,
         max=1,
         description="How probable it was that a person sees it: 1 for REVIEW, else the spec's share of random audits.",
     )

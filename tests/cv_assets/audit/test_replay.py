@@ -128,12 +128,6 @@ def test_a_verdict_that_its_own_thresholds_do_not_give_is_found():
     assert contradictions(inspections(scored("a", 0.5), wrong))["capture_id"].to_list() == ["b"]
 
 
-def test_a_capture_cannot_have_been_asked_about_with_probability_0():
-    impossible = scored("a", 0.1, asked=True, review_probability=0.0)
-    with pytest.raises(ValueError, match="review_probability above 0, got 0 for a"):
-        replay(inspections(impossible), TRUTH, NARROWER)
-
-
 @pytest.mark.parametrize(
     ("lower", "upper", "message"),
     [

@@ -182,3 +182,9 @@ def test_an_automatic_verdict_keeps_how_probable_it_was_that_a_person_sees_it():
     rows = decided({f"p{n}": 1 for n in range(200)}, {f"p{n}": 0.1 for n in range(200)}, decider())
     assert rows["review_probability"].unique().to_list() == [SPEC.review.audit_share]
     assert 0 < rows["audit"].sum() < 60
+
+
+def test_every_verdict_may_have_been_seen_by_a_person():
+    rows = decided({"p1": 1}, {"p1": 0.1}, decider())
+    never = rows.with_columns(review_probability=pl.lit(0.0))
+    assert Inspections.filter(never).failure.counts() == {"review_probability|min_exclusive": 1}
