@@ -126,7 +126,8 @@ def threshold_replay(
         band = replay.proposed_band(config.lower, config.upper)
         version = replay.version_to_replay(config.release, snapshot.table("releases", or_empty=Releases))
         keys = replay.deliveries_to_replay(config.deliveries, snapshot.partitions("inspections"))
-        scored = replay.scored_by(_inspections(snapshot, keys, replay.NEEDED), version)
+        stored = snapshot.columns("inspections", replay.NEEDED, schema=Inspections, partitions=keys)
+        scored = replay.scored_by(stored, version)
     except replay.CannotReplayError as error:
         raise dg.Failure(f"{error}.", allow_retries=False) from error
     truth = replay.known_truth(
@@ -161,14 +162,6 @@ def threshold_replay(
             **({"changed frames": _sheet(changed)} if changed.images else {}),
         },
     )
-
-
-def _inspections(snapshot: Snapshot, deliveries: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
-    if not deliveries:
-        return Inspections.create_empty().select(columns)
-    # Some columns of what may be thousands of tables: the files are mapped, not loaded.
-    files = [snapshot.fetch(table_path("inspections", key)) for key in deliveries]
-    return pl.scan_parquet(files).select(columns).collect()
 
 
 def _numbers(rows: pl.DataFrame, found: "Sequence[Effect]") -> dict[str, int | float]:

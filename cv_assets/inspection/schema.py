@@ -16,6 +16,7 @@ REASONS: Final = {
     "frame_rejected": "REVIEW",
     "no_release": "REVIEW",
     "preparation_changed": "REVIEW",
+    "no_score": "REVIEW",
 }
 """Why a verdict was given, and the one verdict that each reason gives."""
 
@@ -44,12 +45,12 @@ class Inspections(dy.Schema):
     reason = dy.String(
         regex=f"^({'|'.join(REASONS)})$",
         description="below_lower: PASS. above_upper: FAIL. REVIEW: low_confidence (between the thresholds), "
-        "frame_rejected (no model saw it), no_release (none was in force), preparation_changed (the model was trained "
-        "on another pass).",
+        "frame_rejected (no model saw it), no_release (none was in force that can decide), preparation_changed (the "
+        "model was trained on another pass), no_score (the model gave no probabilities).",
     )
     why = dy.String(description="The reason in words, with its figures.")
     defect_score = dy.Float64(
-        nullable=True, min=0, max=1, description="0 to 1; null when no model scored the frame."
+        nullable=True, min=0, max=1, description="0 to 1; null when no model gave the frame probabilities."
     )
     classes = dy.List(dy.String(), nullable=True, description="The classes, in the order of `scores`.")
     scores = dy.List(
@@ -61,7 +62,7 @@ class Inspections(dy.Schema):
     release_number = dy.Int64(nullable=True, description="Its row in releases.")
     candidate = dy.String(nullable=True, description="The candidate that was released.")
     model = dy.String(nullable=True, description="The model of the candidate.")
-    weights_sha256 = dy.String(nullable=True, description="sha256 of the head that scored.")
+    weights_sha256 = dy.String(nullable=True, description="sha256 of the head that looked at the frame.")
     lower = dy.Float64(nullable=True, description="The threshold in effect: below it a part passes.")
     upper = dy.Float64(nullable=True, description="The threshold in effect: from it on a part fails.")
     audit = dy.Bool(description="Drawn at random to be looked at by a person, whatever its verdict.")

@@ -51,7 +51,7 @@ def releases(
     A released candidate's data and its row enter the data branch in one transaction, tagged with its version. A
     refused candidate never enters it and stays readable under its tag `refused-<candidate>`.
     """
-    policy = in_force(project_spec, deployment).release
+    spec = in_force(project_spec, deployment)
     history = tables.snapshot(context).table("releases", or_empty=Releases)
     conclusion = Conclusion(config.approver, config.approve, config.why, datetime.now(UTC))
     if bool(config.candidate) == bool(config.back_to):
@@ -59,7 +59,7 @@ def releases(
     decision = pl.DataFrame()
     try:
         if config.back_to:
-            rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=policy)
+            rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=spec.release)
         else:
             candidate = _candidate(tables, config.candidate)
             decision = candidate.table("release_decision", config.candidate)
@@ -70,8 +70,9 @@ def releases(
                 request=request,
                 decision=decision,
                 candidate_commit=candidate.commit,
+                pass_class=spec.pass_class,
                 spec_digest=project_spec["spec_digest"][0],
-                policy=policy,
+                policy=spec.release,
                 conclusion=conclusion,
             )
     except NotAllowedError as error:

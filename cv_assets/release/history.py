@@ -3,6 +3,7 @@
 Versions are `vMAJOR.MINOR.PATCH`; the first release is v1.0.0 and each later one raises MINOR.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,20 +37,35 @@ def release_in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
     return None if concluded.is_empty() else concluded.row(-1, named=True)
 
 
+def another_passes(release: Mapping[str, Any], pass_class: str) -> str:
+    """That `release` was judged with another class than the spec's `pass_class` as the one that passes, in words.
+
+    Empty when it was not. Its defect scores and thresholds mean the opposite under another class.
+    """
+    if release["pass_class"] == pass_class:
+        return ""
+    return (
+        f"{release['version']} was released with `{release['pass_class']}` as the class that passes; by the spec now "
+        f"it is `{pass_class}`"
+    )
+
+
 def conclude(
     history: pl.DataFrame,
     *,
     request: dict[str, Any],
     decision: pl.DataFrame,
     candidate_commit: str,
+    pass_class: str,
     spec_digest: str,
     policy: Release,
     conclusion: Conclusion,
 ) -> pl.DataFrame:
     """`history` and the row that concludes the candidate of `request`: released or refused, with the reason.
 
-    `request` is its training_request row, `decision` its release_decision. A candidate already concluded leaves the
-    history as it is. Raises NotAllowedError when a passing candidate is released by someone who may not.
+    `request` is its training_request row, `decision` its release_decision; `pass_class` and `spec_digest` are those of
+    the spec in force, and a candidate of another one is refused. A candidate already concluded leaves the history as
+    it is. Raises NotAllowedError when a passing candidate is released by someone who may not.
     """
     if request["candidate"] in history.filter(pl.col("outcome") != "rolled_back")["candidate"]:
         return history
@@ -74,6 +90,7 @@ def conclude(
         candidate_commit=candidate_commit,
         lower=judged["lower"],
         upper=judged["upper"],
+        pass_class=pass_class,
         spec_digest=spec_digest,
     )
 

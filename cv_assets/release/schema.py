@@ -28,4 +28,7 @@ class Releases(dy.Schema):
     )
     lower = dy.Float64(description="Below this defect score a part passes; 0 to 1, or 2: every part passes.")
     upper = dy.Float64(description="At or above this defect score a part fails; 0 to 1, or 2: none does.")
+    pass_class = dy.String(
+        description="The class whose parts pass, by the spec that the candidate was judged by."
+    )
     spec_digest = dy.String(description="Hash of the spec that the candidate was judged by.")

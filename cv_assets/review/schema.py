@@ -9,6 +9,7 @@ REASONS: Final = (
     "frame_rejected",
     "no_release",
     "preparation_changed",
+    "no_score",
     "low_confidence",
     "random_audit",
     "unsure_label",
@@ -31,8 +32,8 @@ class ReviewQueue(dy.Schema):
     path = dy.String(description="Where the picture is in the lake; label exports may name it so.")
     reason = dy.String(
         regex=f"^({'|'.join(REASONS)})$",
-        description="Why: frame_rejected, no_release, preparation_changed, low_confidence, random_audit (drawn among "
-        "the automatic verdicts), unsure_label (votes that came without being asked for do not decide).",
+        description="Why: frame_rejected, no_release, preparation_changed, no_score (the model gave no probabilities), "
+        "low_confidence, random_audit (drawn among the automatic verdicts), unsure_label (votes that came without being asked for do not decide).",
     )
     why = dy.String(description="The reason in words, with its figures.")
     probability = dy.Float64(
