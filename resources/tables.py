@@ -89,11 +89,14 @@ class Snapshot:
         return pl.read_parquet(file)
 
     def tables(self, asset: str, *, or_empty: type[dy.Schema] | None = None) -> pl.DataFrame:
-        """All published partitions of `asset`, one below the other, in the order of their keys."""
+        """All published partitions of `asset`, one below the other, in the order of their keys.
+
+        A column that only some have, by another version of the contract, is null for the others.
+        """
         keys = self.partitions(asset)
         if not keys:
             return self.table(asset, or_empty=or_empty)
-        return pl.concat([self.table(asset, key) for key in keys])
+        return pl.concat([self.table(asset, key) for key in keys], how="diagonal")
 
     def columns(
         self,

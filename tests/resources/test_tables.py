@@ -332,6 +332,15 @@ def test_some_columns_are_read_of_partitions_that_were_published_under_different
     assert read("parts", ("part",), schema=Parts, partitions=[]).schema == {"part": pl.String}
 
 
+def test_a_column_that_an_earlier_contract_lacked_is_null_where_all_partitions_are_read(world):
+    earlier = rows(("a", 1)).select("part")
+    publish_by_hand(
+        world.lake,
+        {table_path("parts", "d1"): parquet(earlier), table_path("parts", "d2"): parquet(rows(("b", 2)))},
+    )
+    assert world.main.tables("parts").select("part", "size").rows() == [("a", None), ("b", 2)]
+
+
 def test_a_missing_table_is_named_with_what_to_do(world):
     with pytest.raises(FileNotFoundError, match=r"parts\[d9\] is not published .* materialize it first"):
         world.main.table("parts", "d9")
