@@ -106,6 +106,8 @@ def _follows(row: Mapping[str, Any], outcome: Inspected) -> bool:
         return False
     if row["reason"] == "frame_rejected":
         return row["verdict"] == "REVIEW" and row["scores"] is None
+    if row["scores"] is None:
+        return False
     decided_by = (row["model"], row["weights_sha256"], row["lower"], row["upper"])
     if decided_by != (release["model"], outcome.weights_sha256, release["lower"], release["upper"]):
         return False

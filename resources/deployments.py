@@ -1,8 +1,12 @@
 """Where this deployment keeps its things: the only reader of environment variables."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import dagster as dg
 
 from resources.lake import Lake
 
@@ -22,6 +26,32 @@ class Deployment:
     def cache_dir(self) -> Path:
         """What can be computed again: embeddings, fetched objects, converted backbones."""
         return self.data_dir / "cache"
+
+    def told_in(self, name: str) -> Path:
+        """The folder that the spec calls `name`, where the line or people read; one in the data folder is made.
+
+        A deployment on another data branch than `main` tells them nothing: it writes to a subfolder of its branch.
+        Raises OSError when it cannot be made, FileNotFoundError for a missing one elsewhere: it may only be unmounted.
+        """
+        folder = Path(os.path.normpath(self.data_dir / name))
+        if folder.is_file():
+            raise NotADirectoryError(f"{folder} is a file, expected a folder")
+        if folder.is_relative_to(self.data_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not folder.is_dir():
+            raise FileNotFoundError(f"the folder {folder} is not there, perhaps unmounted")
+        return folder if self.branch == "main" else folder / self.branch
+
+
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """Around writing a file that the line or people read: what the machine refuses ends the step, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise dg.Failure(
+            f"{place} cannot be written now: {error}. Nothing is lost: mend it and re-execute the run from failure."
+        ) from error
 
 
 def current() -> Deployment:

@@ -7,7 +7,7 @@ A frame of brightness b has the defect score 1 / (1 + exp((b - 128) / 16)): 0.01
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,7 @@ from resources.tables import Tables, parquet, table_path
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BAND = (0.284, 0.641)
 CLASSES = ("sound", "defective")
+BIAS = (-128 / 16, 0.0)
 BACKBONE = b"the mean grey level needs no weights"
 MODEL = Model.model_validate(
     {
@@ -124,6 +125,7 @@ def release_row(number: int, version: str, candidate: str, **changed: Any) -> di
         "candidate_commit": "c" * 40,
         "lower": BAND[0],
         "upper": BAND[1],
+        "pass_class": CLASSES[0],
         "spec_digest": "s",
         **changed,
     }
@@ -164,9 +166,9 @@ class Line:
         )
 
     def release(self, version: str = "v1.0.0", **changed: Any) -> None:
-        """Put a candidate in force under `version`; `changed` replaces columns of its row in `releases`."""
+        """Put a candidate in force under `version`; `changed` replaces columns of its row in `releases`, and `bias`."""
         candidate = str(changed.pop("candidate", f"candidate-of-{version}"))
-        checkpoints, files = checkpoint(candidate, self.digest)
+        checkpoints, files = checkpoint(candidate, self.digest, changed.pop("bias", BIAS))
         history = self.tables.head().table("releases", or_empty=Releases)
         row = release_row(history.height + 1, version, candidate, **changed)
         self.put(
@@ -212,11 +214,13 @@ class Line:
         return self.deployment.data_dir / self.spec.inspection.outbox
 
 
-def checkpoint(candidate: str, preparation: str) -> tuple[pl.DataFrame, dict[str, bytes]]:
-    """The checkpoint table of a candidate of the model above, and the bytes it points to."""
+def checkpoint(
+    candidate: str, preparation: str, bias: Sequence[float] = BIAS
+) -> tuple[pl.DataFrame, dict[str, bytes]]:
+    """The checkpoint table of a candidate of the model above, with a bias per class, and the bytes it points to."""
     # Logits of sound and defective; their difference is (128 - brightness) / 16.
     weight_CD = np.array([[1 / 48] * 3, [0.0] * 3])
-    head = Head(np.zeros(3), np.ones(3), weight_CD, np.array([-128 / 16, 0.0])).to_bytes()
+    head = Head(np.zeros(3), np.ones(3), weight_CD, np.array(bias)).to_bytes()
     sha256 = hashlib.sha256(head).hexdigest()
     weights, backbone = (
         f"cnn_checkpoint/{candidate}/{sha256}.safetensors",

@@ -124,16 +124,18 @@ def threshold_replay(
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
     try:
         band = replay.proposed_band(config.lower, config.upper)
-        version = replay.version_to_replay(config.release, snapshot.table("releases", or_empty=Releases))
+        releases = snapshot.table("releases", or_empty=Releases)
+        version = replay.version_to_replay(config.release, releases, spec.pass_class)
         keys = replay.deliveries_to_replay(config.deliveries, snapshot.partitions("inspections"))
         stored = snapshot.columns("inspections", replay.NEEDED, schema=Inspections, partitions=keys)
         scored = replay.scored_by(stored, version)
+        truth = replay.known_truth(
+            snapshot.table("label_table", or_empty=LabelTable),
+            snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
+        )
+        replay.check_classes(truth, scored, [one.name for one in spec.classes])
     except replay.CannotReplayError as error:
         raise dg.Failure(f"{error}.", allow_retries=False) from error
-    truth = replay.known_truth(
-        snapshot.table("label_table", or_empty=LabelTable),
-        snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
-    )
     rows = replay.replay(scored, truth, band)
     found = effects(rows, spec.evaluation, spec.pass_class)
     answers, others = replay.answers_by_verdict(scored, rows), replay.contradictions(scored)

@@ -41,7 +41,7 @@ _ROUNDING: Final = 1e-9
 class Estimate:
     """A share with its interval, and the captures and groups it rests on.
 
-    An `exact` one follows from the verdicts alone and has no interval. `why`: why it is exact, or not defined.
+    An `exact` one follows from the verdicts alone and has no interval. `why`: why it is exact, or not known.
     """
 
     interval: Interval
@@ -52,10 +52,10 @@ class Estimate:
 
     @property
     def words(self) -> str:
-        """The share with its interval, or why there is none."""
+        """The share with its interval, or why there is none: a share of nothing is not defined, others not known."""
         value, low, high = self.interval.value, self.interval.low, self.interval.high
         if value is None:
-            return f"not defined: {self.why}"
+            return f"not {'defined' if self.exact else 'known'}: {self.why}"
         return f"{value:.3f} (exact: {self.why})" if self.exact else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
@@ -128,10 +128,7 @@ def as_table(found: Sequence[Effect]) -> pl.DataFrame:
 def bounds_are_met(found: Sequence[Effect]) -> tuple[bool, str]:
     """Whether the replayed band meets the spec's bounds, by what is known, and that in words."""
     bounded = [one for one in found if one.bound is not None]
-    told = [
-        f"{one.name} {one.after.words}, {one.asked_for} is {'met' if one.met else 'not met'}"
-        for one in bounded
-    ]
+    told = [f"{one.name} {one.after.words}, {one.asked_for} is {_standing(one)}" for one in bounded]
     return all(one.met for one in bounded), f"With the replayed band: {'; '.join(told)}."
 
 
@@ -151,7 +148,7 @@ def enough_is_known(found: Sequence[Effect], answers: pl.DataFrame) -> tuple[boo
         f"Of {answers['captures'].sum()} captures people were asked about {asked} and answered for {answered} "
         f"({', '.join(each)})."
     ]
-    if answered < asked:
+    if 0 < answered < asked:
         words.append("The unanswered are taken to be like the answered.")
     if otherwise:
         words.append(f"{otherwise} more were labelled without being asked about: they do not count here.")
@@ -162,6 +159,12 @@ def enough_is_known(found: Sequence[Effect], answers: pl.DataFrame) -> tuple[boo
     else:
         words.append("That is enough: every interval lies on one side of the spec's bound.")
     return not unclear, " ".join(words)
+
+
+def _standing(one: Effect) -> str:
+    if one.met:
+        return "met"
+    return "asked for" if one.after.interval.value is None else "not met"
 
 
 def _estimate(name: str, rows: pl.DataFrame, given: Given, settings: Evaluation, pass_class: str) -> Estimate:

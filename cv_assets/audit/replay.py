@@ -14,7 +14,7 @@ from cv_assets.audit.schema import ThresholdReplay
 from cv_assets.audit.words import counted, listed
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
 from cv_assets.inspection.schema import ASKED, VERDICTS
-from cv_assets.release.history import release_in_force
+from cv_assets.release.history import another_passes, release_in_force
 
 NEEDED: Final = (
     "capture_id", "part", "delivery", "group", "frame_id", "prepared_path", "verdict", "audit",
@@ -42,19 +42,26 @@ def proposed_band(lower: float, upper: float) -> OperatingBand:
     return OperatingBand(lower, upper)
 
 
-def version_to_replay(asked: str, releases: pl.DataFrame) -> str:
+def version_to_replay(asked: str, releases: pl.DataFrame, pass_class: str) -> str:
     """The version `asked` for, or the one in force when that is empty.
 
-    Raises CannotReplayError when it was never released.
+    Raises CannotReplayError when it was never released, or with another class as the one that passes than the spec's
+    `pass_class`: labels are read by the spec, and by them its escapes would be others.
     """
-    now, known = release_in_force(releases), releases.filter(pl.col("outcome") == "released")["version"]
+    now, released = release_in_force(releases), releases.filter(pl.col("outcome") == "released")
     if now is None:
         raise CannotReplayError("nothing was released yet: no verdict has a score to replay")
-    if asked and asked not in known:
+    version = asked or str(now["version"])
+    rows = {row["version"]: row for row in released.iter_rows(named=True)}
+    if version not in rows:
         raise CannotReplayError(
-            f"`release`: {asked} was never released; released versions: {listed(known.to_list())}"
+            f"`release`: {version} was never released; released versions: {listed(list(rows))}"
         )
-    return asked or str(now["version"])
+    if differs := another_passes(rows[version], pass_class):
+        raise CannotReplayError(
+            f"{differs}, and labels are read by that: they do not tell which of its verdicts were right"
+        )
+    return version
 
 
 def deliveries_to_replay(asked: Sequence[str], inspected: Sequence[str]) -> list[str]:
@@ -72,6 +79,19 @@ def known_truth(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl
     # The benchmark comes first: a named person verified it.
     both = pl.concat([one.select("frame_id", truth="label") for one in (benchmark_frames, agreed)])
     return both.unique("frame_id", keep="first", maintain_order=True)
+
+
+def check_classes(truth: pl.DataFrame, scored: pl.DataFrame, classes: Sequence[str]) -> None:
+    """Raises CannotReplayError when the truth of a scored capture is none of the spec's `classes`.
+
+    The class that passes, under the name that it had before, would be read as a defect.
+    """
+    said = truth.join(scored, on="frame_id", how="semi")["truth"].unique().sort()
+    if unknown := [f"`{name}`" for name in said if name not in classes]:
+        raise CannotReplayError(
+            f"labels say {listed(unknown)}, and the spec's classes are {listed(classes)}: whether such a part passes "
+            "is not known. Export these labels again under the spec's names, then replay"
+        )
 
 
 def scored_by(inspections: pl.DataFrame, version: str) -> pl.DataFrame:

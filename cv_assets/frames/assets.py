@@ -1,12 +1,13 @@
 """The frames step: what cameras delivered, and the same captures after the one deterministic pass."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
@@ -35,6 +36,10 @@ CAPTURES_ARE_NEW = Check(
 FILES_ARE_ACCOUNTED_FOR = Check(
     "files_are_accounted_for", "Was every claimed file taken, or known, or gone before it could be read?"
 )
+CAPTURES_STAY = Check(
+    "captures_stay",
+    "Is every capture that was published before still there? Verdicts and answers point to it for good.",
+)
 FRAMES_DIFFER = Check(
     "frames_differ",
     "Does every capture have a picture of its own? The same bytes twice point to a camera that stands still.",
@@ -53,7 +58,7 @@ RAW_FRAMES = TableAsset(
     RawFrames,
     step="frames",
     partitions=deliveries,
-    checks=(CAPTURES_ARE_NEW, FILES_ARE_ACCOUNTED_FOR, FRAMES_DIFFER),
+    checks=(CAPTURES_ARE_NEW, CAPTURES_STAY, FILES_ARE_ACCOUNTED_FOR, FRAMES_DIFFER),
 )
 PREPARED_FRAMES = TableAsset(
     "prepared_frames",
@@ -63,6 +68,9 @@ PREPARED_FRAMES = TableAsset(
     partitions=deliveries,
     checks=(CAPTURES_HAVE_ONE_ROW, FEW_ARE_REJECTED),
 )
+
+_READ_FROM_NAME: Final = ("station", "camera", "part", "captured_at")
+"""What makes a file this capture and no other, besides its name and content."""
 
 _SHOWN_COLUMNS: Final = ("part", "station", "camera", "group", "captured_at", "width", "height", "file_name")
 
@@ -85,6 +93,7 @@ def raw_frames(
     snapshot, box = tables.snapshot(context), inbox(deployment, acquisition)
     manifest = _claimed(box, context.partition_key)
     earlier = _captures_elsewhere(snapshot, manifest.key)
+    published = snapshot.table("raw_frames", manifest.key, or_empty=RawFrames)
     with _scratch(deployment) as folder:
         try:
             received = receive(
@@ -92,7 +101,7 @@ def raw_frames(
                 manifest,
                 acquisition=acquisition,
                 elsewhere=set(earlier["capture_id"]),
-                published=snapshot.table("raw_frames", manifest.key, or_empty=RawFrames),
+                published=published,
                 received_at=datetime.now(UTC),
                 folder=folder,
             )
@@ -105,6 +114,7 @@ def raw_frames(
             files={**received.files, receipt_path(manifest.key): _receipts_json(received)},
             checks=[
                 CAPTURES_ARE_NEW.no_rows(received.rows.join(earlier, on="capture_id", how="semi")),
+                _captures_stay(published, received.rows),
                 _accounts(manifest, received),
                 FRAMES_DIFFER.no_rows(_same_pictures(received.rows, earlier)),
             ],
@@ -188,14 +198,39 @@ def _captures_elsewhere(snapshot: Snapshot, delivery: str) -> pl.DataFrame:
 def _scratch(deployment: Deployment) -> Iterator[Path]:
     """A folder for bytes on their way into the lake, on the disk of the data: a delivery may not fit into memory."""
     deployment.cache_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=deployment.cache_dir, prefix="frames-") as folder:
-        yield Path(folder)
+    folder = Path(mkdtemp(dir=deployment.cache_dir, prefix="frames-"))
+    try:
+        yield folder
+    finally:
+        # A step whose table is refused ends here, when it is collected: a TemporaryDirectory would warn of that.
+        shutil.rmtree(folder)
 
 
 def _receipts_json(received: Received) -> bytes:
     return json.dumps(
         {name: asdict(receipt) for name, receipt in received.receipts.items()}, indent=1
     ).encode()
+
+
+def _captures_stay(published: pl.DataFrame, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    """Whether no published capture is gone: its id follows from its file name, as the spec's pattern reads it."""
+    gone = published.join(rows, on="capture_id", how="anti").select(
+        "capture_id", "file_name", *_READ_FROM_NAME
+    )
+    if gone.is_empty():
+        return CAPTURES_STAY.no_rows(gone, f"All {published.height} captures that were published are there.")
+    first = gone.row(0, named=True)
+    now = next(
+        rows.filter(file_name=first["file_name"]).iter_rows(named=True), dict.fromkeys(_READ_FROM_NAME)
+    )
+    others = [f"{name} {first[name]} → {now[name]}" for name in _READ_FROM_NAME if first[name] != now[name]]
+    return CAPTURES_STAY.no_rows(
+        gone,
+        f"{gone.height} of {published.height} published captures would be others, such as {first['file_name']}: "
+        f"{', '.join(others)}. `acquisition.file_name` or `time_format` of the spec changed. What was taken in stays "
+        "as it was read: nothing has to be done, and new deliveries are read the new way. To materialize this one "
+        "again, put the earlier pattern back.",
+    )
 
 
 def _accounts(manifest: Manifest, received: Received) -> dg.AssetCheckResult:

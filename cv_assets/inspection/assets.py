@@ -15,7 +15,7 @@ from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
-from resources.deployments import Deployment
+from resources.deployments import Deployment, writing
 from resources.partitions import deliveries
 from resources.pictures import figure_png, montage, picture
 from resources.tables import Snapshot, Tables
@@ -40,6 +40,11 @@ ONE_PREPARATION = Check(
     "Did the frames go through the pass that the released model was trained on? A frame that did not goes to people.",
     blocking=False,
 )
+EVERY_SCORE_IS_A_PROBABILITY = Check(
+    "every_score_is_a_probability",
+    "Did the model give one probability per class for every frame that it looked at? A frame without goes to people.",
+    blocking=False,
+)
 EVERY_VERDICT_IS_TOLD = Check(
     "every_verdict_is_told", "Is every verdict in the line's file, and nothing else?"
 )
@@ -50,7 +55,13 @@ INSPECTIONS = TableAsset(
     step="inspection",
     kinds=frozenset({"onnx"}),
     partitions=deliveries,
-    checks=(EVERY_CAPTURE_HAS_ONE_VERDICT, VERDICTS_ARE_WRITTEN_ONCE, A_RELEASE_IS_IN_FORCE, ONE_PREPARATION),
+    checks=(
+        EVERY_CAPTURE_HAS_ONE_VERDICT,
+        VERDICTS_ARE_WRITTEN_ONCE,
+        A_RELEASE_IS_IN_FORCE,
+        ONE_PREPARATION,
+        EVERY_SCORE_IS_A_PROBABILITY,
+    ),
 )
 OUTBOX = TableAsset(
     "outbox",
@@ -79,8 +90,9 @@ def inspections(
     """The verdict on every capture: PASS, FAIL, or REVIEW by a person, and everything that it follows from.
 
     The release in force decides by its model's defect score and its two thresholds. What it cannot decide goes to
-    people, each with its reason: a rejected frame, one of another pass, or any frame while nothing is in force. A
-    verdict is written once: later releases judge later deliveries.
+    people, each with its reason: a rejected frame, one of another pass, one to which the model gave no probabilities,
+    or any frame while nothing is in force that can decide. A verdict is written once: later releases judge later
+    deliveries.
     """
     from cv_assets.inspection.verdicts import inspect, to_score
 
@@ -99,6 +111,7 @@ def inspections(
             once,
             _can_decide(decider, rows, spec),
             _one_preparation(decider, rows),
+            _probabilities(rows),
         ],
         metadata={
             "rows": preview(rows, _SHOWN_COLUMNS),
@@ -127,16 +140,18 @@ def outbox(
     from cv_assets.inspection.outbox import differing, verdict_file
 
     delivery, snapshot = context.partition_key, tables.snapshot(context)
-    file = _outbox_folder(deployment, in_force(project_spec, deployment)) / f"{delivery}.json"
+    folder = in_force(project_spec, deployment).inspection.outbox
+    with writing(folder):
+        file = deployment.told_in(folder) / f"{delivery}.json"
     rows = snapshot.table("outbox", delivery, or_empty=Outbox)
     was_told = snapshot.has("outbox", delivery) and differing(rows, inspections).is_empty()
     if not was_told:
         rows = _tell(file, verdict_file(inspections, raw_frames, delivery), inspections, raw_frames)
     yield from OUTBOX.audited(
         rows,
-        checks=[_every_verdict_is_told(inspections, differing(rows, inspections))],
+        checks=[_every_verdict_is_told(inspections, rows)],
         metadata={
-            "file": f"{file.parent.name}/{file.name}",
+            "file": dg.MetadataValue.path(file),
             "told": "before: nothing is written again, the line may have taken it" if was_told else "now",
             **_quantiles(rows["seconds"], "file to verdict {} s", decimals=1),
         },
@@ -149,8 +164,15 @@ def _decider(snapshot: Snapshot) -> "Decider | None":
     release = release_in_force(snapshot.table("releases", or_empty=Releases))
     if release is None:
         return None
-    checkpoint = snapshot.table(f"{release['model']}_checkpoint", release["candidate"])
-    return Decider(release, checkpoint.row(0, named=True))
+    asset, candidate = f"{release['model']}_checkpoint", release["candidate"]
+    if not snapshot.has(asset, candidate):
+        raise dg.Failure(
+            f"The lake lacks {asset}[{candidate}], the model of {release['version']}, which is in force: no verdict "
+            "can be given. Put it back from the backup, or roll back to an earlier version (job `roll_back`); then "
+            "re-execute the run from failure.",
+            allow_retries=False,
+        )
+    return Decider(release, snapshot.table(asset, candidate).row(0, named=True))
 
 
 def _score(
@@ -189,7 +211,9 @@ def _written_once(
         said = f"All {before.height} verdicts are those that were given before: nothing changes."
         return before, VERDICTS_ARE_WRITTEN_ONCE.result(True, said)
     return rows, VERDICTS_ARE_WRITTEN_ONCE.result(
-        False, refusal(before, rows, found), {"offenders": preview(found, rows_shown=20)}
+        False,
+        refusal(before, rows, found, told=snapshot.has("outbox", delivery)),
+        {"offenders": preview(found, rows_shown=20)},
     )
 
 
@@ -237,6 +261,21 @@ def _one_preparation(decider: "Decider | None", rows: pl.DataFrame) -> dg.AssetC
         f"{changed.height} of {rows.height} captures go to people for it: {changed['why'][0]}. A pass is the spec's "
         "`preparation` and OpenCV's version: put the earlier one back, or train a candidate on frames of this one.",
     )
+
+
+def _probabilities(rows: pl.DataFrame) -> dg.AssetCheckResult:
+    looked_at = rows.filter(pl.col("weights_sha256").is_not_null())
+    offenders = looked_at.filter(reason="no_score").select("part", "why", "model", "release", "capture_id")
+    if offenders.is_empty():
+        said = f"The model gave probabilities for all {looked_at.height} frames that it looked at."
+    else:
+        one = offenders.row(0, named=True)
+        said = (
+            f"{offenders.height} of {looked_at.height} frames that {one['model']} of {one['release']} looked at go to "
+            f"people for it; of part {one['part']} {one['why']}. Roll back to an earlier version (job `roll_back`), or "
+            "release another candidate (job `release`)."
+        )
+    return EVERY_SCORE_IS_A_PROBABILITY.no_rows(offenders, said)
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, int | float]:
@@ -287,33 +326,32 @@ def _pictures(
     return pictures
 
 
-def _outbox_folder(deployment: Deployment, spec: Spec) -> Path:
-    folder = deployment.data_dir / spec.inspection.outbox
-    if not folder.is_dir() and folder.parent != deployment.data_dir:
-        # The data folder's own outbox is made; another one that is missing may only be unmounted.
-        raise dg.Failure(
-            f"The outbox {folder} is not there. Nothing is lost: mount it, then re-execute the run from failure."
-        )
-    return folder
-
-
 def _tell(file: Path, content: bytes, inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
-    """Write the file and return what it tells. One that tells anything but the verdicts is kept from the line."""
+    """Write the file and return what it tells. One that the audit would refuse is kept from the line."""
     from cv_assets.inspection.outbox import differing, told_rows
 
     rows = told_rows(content, raw_frames, file=file.name, told_at=datetime.now(UTC))
-    if not differing(rows, inspections).is_empty():
+    if Outbox.filter(rows).failure.counts() or not differing(rows, inspections).is_empty():
         return rows
-    try:
+    with writing(file):
         write_atomically(file, content)
-    except OSError as error:
-        raise dg.Failure(
-            f"{file} cannot be written now: {error}. Nothing is lost: mend it and re-execute the run from failure."
-        ) from error
     return told_rows(content, raw_frames, file=file.name, told_at=datetime.now(UTC))
 
 
-def _every_verdict_is_told(inspections: pl.DataFrame, wrong: pl.DataFrame) -> dg.AssetCheckResult:
+def _every_verdict_is_told(inspections: pl.DataFrame, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    from cv_assets.inspection.outbox import differing
+
+    # The name of the file and when it arrived are of one row of raw_frames.
+    unknown = rows.filter(pl.col("arrived_at").is_null()).select("capture_id", "part", "verdict")
+    if not unknown.is_empty():
+        capture = unknown["capture_id"][0]
+        return EVERY_VERDICT_IS_TOLD.no_rows(
+            unknown,
+            f"Nothing was told: capture {capture} has a verdict but is not in raw_frames, as {unknown.height} of "
+            f"{inspections.height} are not. The delivery's raw_frames is not the one that was inspected: bring that "
+            "one back, which the history of the lake has, then execute this step again.",
+        )
+    wrong = differing(rows, inspections)
     return EVERY_VERDICT_IS_TOLD.no_rows(
         wrong,
         f"The file holds all {inspections.height} verdicts of the table."

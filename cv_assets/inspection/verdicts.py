@@ -14,12 +14,19 @@ import polars as pl
 
 from cv_assets.evaluation.band import OperatingBand, verdict
 from cv_assets.inspection.schema import REASONS, Inspections
+from cv_assets.release.history import another_passes
 from cv_assets.spec.schema import Spec
 
 _BY_BAND: Final = {"PASS": "below_lower", "REVIEW": "low_confidence", "FAIL": "above_upper"}
 
 _AT_MOST: Final = ("too_bright", "too_large")
 """Rejections whose bound is an upper one; the others with a bound fell below it."""
+
+_OUTSIDE: Final = 1e-6
+"""So far below 0 or above 1 a probability may lie by rounding."""
+
+_SUM_OFF: Final = 1e-3
+"""So far from 1 the sum of all probabilities may lie by rounding."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Decider:
     def band(self) -> OperatingBand:
         """The thresholds in effect."""
         return OperatingBand(self.release["lower"], self.release["upper"])
+
+    @property
+    def pass_class(self) -> str:
+        """The class whose parts pass: the one for which these thresholds were chosen."""
+        return str(self.release["pass_class"])
 
 
 @dataclass(frozen=True)
@@ -48,12 +60,12 @@ def why_none_decides(decider: Decider | None, spec: Spec) -> str | None:
     if decider is None:
         return "no release is in force"
     known = decider.checkpoint["classes"]
-    if spec.pass_class in known:
-        return None
-    return (
-        f"the class that passes is {spec.pass_class} by now, and {decider.release['model']} of "
-        f"{decider.release['version']}, which is in force, knows {', '.join(known)}"
-    )
+    if spec.pass_class not in known:
+        return (
+            f"the class that passes is {spec.pass_class} by now, and {decider.release['model']} of "
+            f"{decider.release['version']}, which is in force, knows {', '.join(known)}"
+        )
+    return another_passes(decider.release, spec.pass_class) or None
 
 
 def to_score(prepared_frames: pl.DataFrame, decider: Decider | None, spec: Spec) -> pl.DataFrame:
@@ -74,8 +86,7 @@ def inspect(
 ) -> pl.DataFrame:
     """The verdicts on one delivery, as rows of `Inspections`, in the order of `raw_frames`.
 
-    `decider` is None while nothing is in force. `scored` holds every frame of `to_score`, by capture id. Raises
-    ValueError, which names the capture, for scores that are not one probability per class.
+    `decider` is None while nothing is in force. `scored` holds every frame of `to_score`, by capture id.
     """
     unable = why_none_decides(decider, spec)
     able = None if unable else decider
@@ -85,7 +96,7 @@ def inspect(
     captures = raw_frames.rename({"path": "raw_path"}).join(prepared, on="capture_id", maintain_order="left")
     rows = []
     for capture in captures.iter_rows(named=True):
-        judged = _judged(capture, able, unable or "", scored, spec.pass_class)
+        judged = _judged(capture, able, unable or "", scored)
         decision = REASONS[judged["reason"]]
         rows.append(
             {
@@ -109,11 +120,7 @@ def is_audited(capture_id: str, share: float) -> bool:
 
 
 def _judged(
-    capture: Mapping[str, Any],
-    decider: Decider | None,
-    unable: str,
-    scored: Mapping[str, Scored],
-    pass_class: str,
+    capture: Mapping[str, Any], decider: Decider | None, unable: str, scored: Mapping[str, Scored]
 ) -> dict[str, Any]:
     """The reason of the verdict, why in words, and the scores behind it; without a `decider`, `unable` says why."""
     if not capture["accepted"]:
@@ -127,27 +134,33 @@ def _judged(
             f"{release['version']} was trained on {checkpoint['preparation']}"
         )
         return {"reason": "preparation_changed", "why": why}
-    return _by_band(capture, decider, scored[capture["capture_id"]], pass_class)
+    said = scored[capture["capture_id"]]
+    looked = {"weights_sha256": checkpoint["weights_sha256"], "latency_ms": said.latency_ms}
+    return {**looked, **_by_scores(decider, said.scores)}
 
 
-def _by_band(capture: Mapping[str, Any], decider: Decider, said: Scored, pass_class: str) -> dict[str, Any]:
+def _by_scores(decider: Decider, scores: Sequence[float]) -> dict[str, Any]:
     classes = list(decider.checkpoint["classes"])
-    if len(said.scores) != len(classes) or not np.isfinite(said.scores).all():
-        raise ValueError(
-            f"capture {capture['capture_id']} of part {capture['part']} has the scores {list(said.scores)}, "
-            f"expected one probability for each of {', '.join(classes)}"
-        )
-    score = float(np.clip(1 - said.scores[classes.index(pass_class)], 0, 1))
+    if not _are_probabilities(scores, len(classes)):
+        gave = ", ".join(f"{one:.7g}" for one in scores) or "nothing"
+        why = f"the model gave {gave}; expected one probability for each of {', '.join(classes)}"
+        return {"reason": "no_score", "why": why}
+    score = float(np.clip(1 - scores[classes.index(decider.pass_class)], 0, 1))
     reason = _BY_BAND[verdict(score, decider.band)]
     return {
         "reason": reason,
         "why": _comparison(reason, score, decider.band),
         "defect_score": score,
         "classes": classes,
-        "scores": list(said.scores),
-        "weights_sha256": decider.checkpoint["weights_sha256"],
-        "latency_ms": said.latency_ms,
+        "scores": list(scores),
     }
+
+
+def _are_probabilities(scores: Sequence[float], classes: int) -> bool:
+    """Whether the scores are one probability for each of so many classes; what is not a number is none."""
+    values = np.asarray(scores, dtype=np.float64)
+    inside = (values >= -_OUTSIDE) & (values <= 1 + _OUTSIDE)
+    return len(values) == classes and bool(inside.all()) and abs(float(values.sum()) - 1) <= _SUM_OFF
 
 
 def _in_effect(decider: Decider | None) -> dict[str, Any]:

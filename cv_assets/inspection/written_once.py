@@ -1,6 +1,6 @@
 """Written once: what would be another than it was, if a delivery that has its verdicts were inspected again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +12,18 @@ TOLERANCE: Final = 1e-6
 """Scores that differ by no more than this are the same: other processors round in other places."""
 
 _SCORES: Final = ("defect_score", "scores")
+_DRAW: Final = frozenset({"audit", "review_probability"})
+_RELEASED: Final = ("candidate", "model", "lower", "upper")
 _SHOWN: Final = 3
+_NO_RELEASE: Final = "no release"
 
+_ONCE: Final = "A verdict is written once, and those that were given stay as they are."
 _REPLAY: Final = (
-    "A verdict is written once, and those that were given stay as they are. To see what another operating band would "
-    "have given, run the job `replay_thresholds` (asset `threshold_replay`)."
+    "To see what another operating band would have given, run the job `replay_thresholds` (asset "
+    "`threshold_replay`)."
+)
+_NOT_TOLD: Final = (
+    "The line was not told of those yet: to tell it, materialize `outbox` of this delivery alone."
 )
 
 
@@ -24,7 +31,8 @@ def differences(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     """The captures of which `now` says another thing than `before`, both rows of `Inspections`.
 
     Columns: part, before and now (the verdicts with their reasons, null where there is none), differs (the columns
-    that do), capture_id. What is volatile may differ.
+    that do, or `capture` where only one of the two has it), capture_id. What is volatile may differ, and so may the row
+    of releases while candidate, model and band agree: a rollback puts the same release in force again.
     """
     old, new = ({row["capture_id"]: row for row in rows.iter_rows(named=True)} for rows in (before, now))
     found = []
@@ -38,37 +46,73 @@ def differences(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=dict.fromkeys(names, pl.String()), orient="row")
 
 
-def refusal(before: pl.DataFrame, now: pl.DataFrame, found: pl.DataFrame) -> str:
-    """Why `now` may not take the place of `before`: which verdicts would be others, since what, what to do instead."""
-    changed = found.filter(pl.col("before").ne_missing(pl.col("now")))
-    if changed.is_empty():
-        names = sorted({name for one in found["differs"] for name in one.split(", ")})
-        what = (
-            f"The verdicts would be the same, but {found.height} of them with another {' and '.join(names)}."
+def refusal(before: pl.DataFrame, now: pl.DataFrame, found: pl.DataFrame, *, told: bool) -> str:
+    """Why `now` may not take the place of `before`: what would be another, since what, and what to do instead.
+
+    `found` are the `differences`; `told`: does the line know `before`?
+    """
+    lone = pl.col("differs") == "capture"
+    captures, others = found.filter(lone), found.filter(~lone)
+    changed = others.filter(pl.col("before") != pl.col("now"))
+    differing = {name for one in others["differs"] for name in one.split(", ")}
+    another = sorted(differing - _DRAW)
+    said = []
+    if captures.height:
+        said.append(_captures(captures))
+    if changed.height:
+        count = len({*before["capture_id"], *now["capture_id"]})
+        verdicts = "1 verdict" if count == 1 else f"{count} verdicts"
+        said.append(f"{changed.height} of {verdicts} would be others: {_changes(changed)}.")
+    elif another:
+        said.append(
+            f"The verdicts would be the same, but {others.height} of them with another {' and '.join(another)}."
         )
-    else:
-        some = [
-            f"{part} {was or 'no verdict'} → {is_now or 'no verdict'}"
-            for part, was, is_now in changed.select("part", "before", "now").head(_SHOWN).iter_rows()
-        ]
-        more = changed.height - len(some)
-        shown = ", ".join(some) + (f" and {more} more" if more else "")
-        verdicts = "1 verdict" if before.height == 1 else f"{before.height} verdicts"
-        what = f"{changed.height} of {verdicts} would be others: {shown}."
-    return f"{what} {_since(before, now)} {_REPLAY}"
+    elif differing:
+        said.append(
+            "The verdicts would be the same, but captures would be drawn for the audit by another share, which counts "
+            "for deliveries to come."
+        )
+    if another:
+        said.append(_since(before, now))
+    said.append(_ONCE)
+    if another:
+        said.append(_REPLAY)
+    if not told:
+        said.append(_NOT_TOLD)
+    return " ".join(said)
+
+
+def _captures(found: pl.DataFrame) -> str:
+    kinds = {
+        "gone": found.filter(pl.col("now").is_null())["part"].to_list(),
+        "new": found.filter(pl.col("before").is_null())["part"].to_list(),
+    }
+    told = [f"{len(parts)} {kind} ({_first(parts)})" for kind, parts in kinds.items() if parts]
+    return f"The captures themselves are others: {', '.join(told)}. Find out what changed raw_frames."
+
+
+def _changes(changed: pl.DataFrame) -> str:
+    rows = changed.select("part", "before", "now").iter_rows()
+    return _first([f"{part} {was} → {is_now}" for part, was, is_now in rows])
+
+
+def _first(told: Sequence[str]) -> str:
+    more = len(told) - _SHOWN
+    return ", ".join(told[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _since(before: pl.DataFrame, now: pl.DataFrame) -> str:
     was, is_now = _releases(before["release"]), _releases(now["release"])
     if was != is_now:
-        return f"They were given under {was}; {is_now} is in force now."
+        does = "decides" if is_now == _NO_RELEASE else "is in force"
+        return f"They were given under {was}; {is_now} {does} now."
     if set(before["preparation"]) != set(now["preparation"]):
         return f"They were given under {was}, too, but the frames were prepared anew by another pass."
     return f"They were given under {was}, too."
 
 
 def _releases(versions: Iterable[str | None]) -> str:
-    return " and ".join(sorted({version or "no release" for version in versions})) or "no release"
+    return " and ".join(sorted({version or _NO_RELEASE for version in versions})) or _NO_RELEASE
 
 
 def _told(row: Mapping[str, Any] | None) -> str | None:
@@ -79,9 +123,11 @@ def _differing(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> list[str]:
     columns = [
         name for name, column in Inspections.columns().items() if not (column.metadata or {}).get("volatile")
     ]
-    if was["scores"] and is_now["scores"]:
-        # Their words hold figures of the scores, which may differ within the tolerance.
+    if was["weights_sha256"] and is_now["weights_sha256"]:
+        # Their words hold figures of what the model gave, which may differ within the tolerance.
         columns.remove("why")
+    if all(was[name] == is_now[name] for name in _RELEASED):
+        columns.remove("release_number")
     return [name for name in columns if not _same(name, was[name], is_now[name])]
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePath
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from cv_assets.labels import label_studio
 from cv_assets.labels.entries import BOX, NOTHING, Entry, Fields, statements
 
 SUFFIXES: Final = (".json", ".csv", ".parquet")
@@ -41,28 +42,47 @@ def read_export(
 ) -> pl.DataFrame:
     """The statements of an export, as rows of `Annotations`; the format follows from the file's ending.
 
-    Raises ExportError.
+    A JSON list is Label Studio's own export, a JSON object is COCO. Raises ExportError.
     """
     match PurePath(file).suffix.lower():
         case ".json":
-            entries = _coco_entries(file, _parsed_json(file, content))
+            document = _parsed_json(file, content)
+            entries = (
+                _label_studio_entries(file, document)
+                if isinstance(document, list)
+                else _coco_entries(file, _mapping(file, "the document", document))
+            )
         case ".csv":
-            entries = _table_entries(_checked_columns(file, _parsed_csv(file, content)))
+            entries = _row_entries(_checked_columns(file, _parsed_csv(file, content)).iter_rows(named=True))
         case ".parquet":
-            entries = _table_entries(_checked_columns(file, _parsed_parquet(file, content)))
+            entries = _row_entries(
+                _checked_columns(file, _parsed_parquet(file, content)).iter_rows(named=True)
+            )
         case unknown:
             raise ExportError(file, f"the ending {unknown!r}", " or ".join(SUFFIXES))
     return statements(entries, export=export, evidence=evidence, received_at=received_at)
 
 
-def _parsed_json(file: str, content: bytes) -> Mapping[str, Any]:
+def _parsed_json(file: str, content: bytes) -> object:
     if not content.strip():
         raise ExportError(file, "the file is empty", "COCO JSON")
     try:
-        document = json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ExportError(file, f"no JSON ({error})", "COCO JSON") from error
-    return _mapping(file, "the document", document)
+
+
+def _label_studio_entries(file: str, tasks: Sequence[object]) -> Iterator[Entry]:
+    said = []
+    for index, one in enumerate(tasks):
+        task = _mapping(file, f"`[{index}]`", one)
+        if not isinstance(found := task.get("annotations"), list):
+            where = f"`[{index}].annotations` is {_kind(found)}"
+            raise ExportError(file, where, "a list, as in Label Studio's export format JSON (not JSON-MIN)")
+        said += [(task, annotation) for annotation in _records(file, task, "annotations")]
+    if not said:
+        raise ExportError(file, "no task has an annotation", "at least one annotation")
+    return _row_entries(row for task, annotation in said for row in label_studio.rows(task, annotation))
 
 
 def _coco_entries(file: str, document: Mapping[str, Any]) -> Iterator[Entry]:
@@ -150,8 +170,8 @@ def _checked_columns(file: str, table: pl.DataFrame) -> pl.DataFrame:
     return table
 
 
-def _table_entries(table: pl.DataFrame) -> Iterator[Entry]:
-    for row in table.iter_rows(named=True):
+def _row_entries(rows: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
+    for row in rows:
         fields = Fields(row)
         yield _entry(fields, fields.corners())
 

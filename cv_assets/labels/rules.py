@@ -1,8 +1,10 @@
 """Row rules: which annotations count. One that breaks a rule is diverted; one about an unknown frame only waits."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -14,6 +16,8 @@ BENCHMARK_SETS: Final = ("golden", "challenge")
 UNKNOWN: Final = "a frame of that name"
 AMBIGUOUS: Final = "a name that only one frame has"
 """What an annotation waits for."""
+
+_FRAME_ID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 @dataclass(frozen=True)
@@ -110,38 +114,53 @@ def rejected(checked: pl.DataFrame, spec: Spec) -> pl.DataFrame:
 def resolve_frames(annotations: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
     """`annotations` with `frame_id`, the frame's `width` and `height`, and `waits_for`: why there is no frame yet.
 
-    The last segment of `image` names the frame: by its frame id (64 hex digits, with or without an ending), which
-    lake paths end in, or else by its original file name, when only one frame has it.
+    The last segment of `image` names the frame: by its frame id (64 hex digits, whatever a tool writes around them),
+    which lake paths end in, or else by its original file name, when only one frame has it.
     """
     frames = raw_frames.select("frame_id", "width", "height").unique("frame_id", keep="any")
-    names = (
-        raw_frames.group_by("file_name")
+    by_id = frames.select(name="frame_id", named="frame_id", namesakes=pl.lit(1, dtype=pl.UInt32))
+    by_name = (
+        raw_frames.group_by(name="file_name")
         .agg(pl.col("frame_id").unique())
-        .select("file_name", named=pl.col("frame_id").list.first(), namesakes=pl.col("frame_id").list.len())
+        .select("name", named=pl.col("frame_id").list.first(), namesakes=pl.col("frame_id").list.len())
+        .join(by_id, on="name", how="anti")
     )
-    segment = pl.col("image").str.replace_all("\\", "/", literal=True).str.split("/").list.last()
+    images = annotations["image"].drop_nulls().unique()
+    called = [(image, place, name) for image in images for place, name in enumerate(picture_names(image))]
+    meant = (
+        pl.DataFrame(called, {"image": pl.String, "place": pl.Int64, "name": pl.String}, orient="row")
+        .join(pl.concat([by_id, by_name]), on="name")
+        .sort("place")
+        .unique("image", keep="first")
+        .select("image", "namesakes", frame_id=pl.when(pl.col("namesakes") == 1).then("named"))
+    )
     return (
-        annotations.with_columns(file_name=segment)
-        .with_columns(
-            frame_id=pl.col("file_name").str.to_lowercase().str.extract(r"^([0-9a-f]{64})(?:\.\w+)?$")
-        )
-        .with_columns(frame_id=_known(frames))
-        .join(names, on="file_name", how="left", maintain_order="left")
-        .with_columns(
-            frame_id=pl.coalesce("frame_id", pl.when(pl.col("namesakes") == 1).then("named")),
-        )
+        annotations.join(meant, on="image", how="left", maintain_order="left")
         .with_columns(
             waits_for=pl.when(pl.col("frame_id").is_null()).then(
                 pl.when(pl.col("namesakes") > 1).then(pl.lit(AMBIGUOUS)).otherwise(pl.lit(UNKNOWN))
             )
         )
-        .drop("file_name", "named", "namesakes")
+        .drop("namesakes")
         .join(frames, on="frame_id", how="left", maintain_order="left")
     )
 
 
-def _known(frames: pl.DataFrame) -> pl.Expr:
-    return pl.when(pl.col("frame_id").is_in(frames["frame_id"].implode())).then("frame_id")
+def picture_names(image: str) -> list[str]:
+    """What an export may mean by `image`, a name, path or address, the likeliest first: frame ids, then file names.
+
+    Tools put a prefix before a name that they take in, percent-encode it, and serve it behind `?d=` or before a query.
+    """
+    address = unquote(image)
+    ends = [_last_segment(address), _last_segment(address.partition("?")[0])]
+    ids = [found for end in ends for found in _FRAME_ID.findall(end.lower())]
+    served = ends[0].rpartition("?d=")[2]
+    names = [_last_segment(image), *ends, served, re.split("[?&#]", served)[0]]
+    return list(dict.fromkeys(name for name in (*ids, *names) if name))
+
+
+def _last_segment(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def _given(column: str) -> pl.Expr:

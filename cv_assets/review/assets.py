@@ -17,7 +17,7 @@ from cv_assets.review.worklist import FILE, PICTURES, picture_name, tasks_json, 
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
-from resources.deployments import Deployment
+from resources.deployments import Deployment, writing
 from resources.pictures import montage, picture
 from resources.tables import Snapshot, Tables
 
@@ -100,15 +100,17 @@ def review_worklist(
     label exports.
     """
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
-    folder, waiting = deployment.data_dir / spec.review.folder, items.waiting(review_queue)
-    copied = sum(_copy_picture(snapshot, path, folder / PICTURES) for path in waiting["path"])
+    with writing(spec.review.folder):
+        folder = deployment.told_in(spec.review.folder)
+    rows = worklist(items.waiting(review_queue), spec.labels.guideline)
+    copied = sum(_copy_picture(snapshot, path, folder / PICTURES) for path in rows["path"])
     # Pictures lie in the lake for good under their path: a link through the branch stays the same in every refresh.
-    content = tasks_json(waiting, lambda path: tables.lake.url(deployment.branch, path))
+    content = tasks_json(rows, lambda path: tables.lake.url(deployment.branch, path))
     written = _write_if_changed(folder / FILE, content)
     yield from REVIEW_WORKLIST.audited(
-        worklist(waiting),
+        rows,
         metadata={
-            "tasks": waiting.height,
+            "tasks": rows.height,
             "pictures copied": copied,
             "file": dg.MetadataValue.path(folder / FILE),
             "the file is": "written anew" if written else "as it was",
@@ -121,7 +123,13 @@ def _nobody_is_forgotten(
 ) -> dg.AssetCheckResult:
     missing = items.forgotten(rows, inspections, label_table)
     said = f"{rows.height} items stand for all that people must see of {inspections.height} verdicts."
-    return NOBODY_IS_FORGOTTEN.no_rows(missing, said if missing.is_empty() else "")
+    if not missing.is_empty():
+        frame_id, because = missing.row(0)
+        said = (
+            f"{missing.height} have no item, such as frame {frame_id}: {because}. A label that is older than the last "
+            "change of raw_frames may name a frame that is not there. Materialize label_table, then review_queue."
+        )
+    return NOBODY_IS_FORGOTTEN.no_rows(missing, said)
 
 
 def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckResult:
@@ -166,12 +174,15 @@ def _copy_picture(snapshot: Snapshot, path: str, folder: Path) -> bool:
     if file.exists():
         return False
     # Past the snapshot's list of reads, which the commit keeps: the table itself lists the pictures, maybe thousands.
-    write_atomically(file, snapshot.lake.read(snapshot.commit, path))
+    content = snapshot.lake.read(snapshot.commit, path)
+    with writing(file):
+        write_atomically(file, content)
     return True
 
 
 def _write_if_changed(file: Path, content: bytes) -> bool:
-    if file.exists() and file.read_bytes() == content:
-        return False
-    write_atomically(file, content)
-    return True
+    with writing(file):
+        if file.exists() and file.read_bytes() == content:
+            return False
+        write_atomically(file, content)
+        return True

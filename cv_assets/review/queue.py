@@ -16,6 +16,7 @@ RAW_FACTS: Final = ("capture_id", "frame_id", "part", "delivery", "file_name", "
 VERDICT_FACTS: Final = (
     "capture_id",
     "frame_id",
+    "raw_path",
     "part",
     "delivery",
     "captured_at",
@@ -107,11 +108,13 @@ def _asked(inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
         "verdict",
         "why",
     )
-    pictures = raw_frames.select("capture_id", "file_name", "path")
     return (
         inspections.filter(ASKED)
-        .join(pictures, on="capture_id", how="left")
+        .join(raw_frames.select("capture_id", "file_name"), on="capture_id", how="left")
         .with_columns(
+            # A verdict stands for good, and so does where its picture is, whatever becomes of the other table.
+            path="raw_path",
+            file_name=pl.coalesce("file_name", pl.col("raw_path").str.split("/").list.last()),
             reason=pl.when(in_review).then("reason").otherwise(pl.lit("random_audit")),
             why=pl.when(in_review).then("why").otherwise(drawn),
             probability=pl.when(in_review).then(1.0).otherwise("review_probability"),

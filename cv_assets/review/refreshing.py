@@ -25,22 +25,29 @@ class Changes:
 
     `made_by` is the commit that published it, empty while there is none. `inspected` are the deliveries inspected
     since, `tables` the newest publication of each other input that changed, `due_at` the newest due time that passed
-    without an answer.
+    without an answer. `worklist_is_stale` when the worklist does not ask what the queue does.
     """
 
     made_by: str = ""
     inspected: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     due_at: datetime | None = None
+    worklist_is_stale: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.inspected or self.tables or self.due_at)
+        return bool(self.inspected or self.tables or self.due_at or self.worklist_is_stale)
 
     @property
     def run_key(self) -> str:
         """The same for the same changes, however often they are looked at; what comes due counts by the hour."""
         hour = f"{self.due_at:%Y-%m-%dT%H}" if self.due_at else ""
-        state = [self.made_by, sorted(self.inspected), sorted(self.tables.items()), hour]
+        state = [
+            self.made_by,
+            sorted(self.inspected),
+            sorted(self.tables.items()),
+            hour,
+            self.worklist_is_stale,
+        ]
         return f"refresh-{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}"
 
     @property
@@ -50,6 +57,8 @@ class Changes:
         said += [_WORDS[name] for name in _WORDS if name in self.tables]
         if self.due_at:
             said.append(f"an item came due at {self.due_at:%Y-%m-%d %H:%M} UTC without an answer")
+        if self.worklist_is_stale:
+            said.append("the worklist does not ask what the queue does")
         return "; ".join(said)
 
 

@@ -33,7 +33,8 @@ class ReviewQueue(dy.Schema):
     reason = dy.String(
         regex=f"^({'|'.join(REASONS)})$",
         description="Why: frame_rejected, no_release, preparation_changed, no_score (the model gave no probabilities), "
-        "low_confidence, random_audit (drawn among the automatic verdicts), unsure_label (votes that came without being asked for do not decide).",
+        "low_confidence, random_audit (drawn among the automatic verdicts), unsure_label (votes that came without "
+        "being asked for do not decide).",
     )
     why = dy.String(description="The reason in words, with its figures.")
     probability = dy.Float64(
@@ -67,7 +68,11 @@ class ReviewWorklist(dy.Schema):
     place = dy.Int64(primary_key=True, min=1, description="Its place: what is due first comes first.")
     frame_id = dy.String(description="The frame, as in review_queue.")
     part = dy.String(description="The part.")
+    delivery = dy.String(description="The delivery it came with.")
     reason = dy.String(description="Why a person is asked.")
+    why = dy.String(description="The reason in words.")
     state = dy.String(description="open or unresolved.")
+    answered_by = dy.List(dy.String(), description="Who answered so far.")
     due_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the answer is due.")
     path = dy.String(description="Where the picture is in the lake.")
+    guideline = dy.String(description="The guideline to answer by; Label Studio's export says it again.")

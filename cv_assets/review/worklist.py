@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -17,18 +17,22 @@ _SERVED: Final = "/data/local-files/?d="
 """Label Studio's own address of a file below its document root."""
 
 
-def worklist(waiting: pl.DataFrame) -> pl.DataFrame:
+def worklist(waiting: pl.DataFrame, guideline: str) -> pl.DataFrame:
     """The rows of ReviewWorklist: the items that wait for people, in the order of the queue."""
-    return waiting.with_row_index("place", offset=1).select(ReviewWorklist.column_names())
+    return (
+        waiting.with_row_index("place", offset=1)
+        .select(pl.col("place").cast(pl.Int64), pl.exclude("place"), guideline=pl.lit(guideline))
+        .select(ReviewWorklist.column_names())
+    )
 
 
-def tasks_json(waiting: pl.DataFrame, link: Callable[[str], str]) -> bytes:
-    """The same items as a JSON list of tasks; `link` says where a person looks at a lake path.
+def tasks_json(tasks: pl.DataFrame, link: Callable[[str], str]) -> bytes:
+    """The rows of ReviewWorklist as a JSON list; `link` says where a person looks at a lake path.
 
-    The same items give the same bytes.
+    The same rows give the same bytes.
     """
-    tasks = [{"data": _task(item, link)} for item in waiting.iter_rows(named=True)]
-    return json.dumps(tasks, indent=1, ensure_ascii=False).encode() + b"\n"
+    listed = [{"data": _task(task, link)} for task in tasks.iter_rows(named=True)]
+    return json.dumps(listed, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def picture_name(path: str) -> str:
@@ -36,18 +40,18 @@ def picture_name(path: str) -> str:
     return PurePosixPath(path).name
 
 
-def _task(item: dict[str, object], link: Callable[[str], str]) -> dict[str, object]:
-    path = str(item["path"])
+def _task(row: dict[str, Any], link: Callable[[str], str]) -> dict[str, object]:
     return {
-        "image": f"{_SERVED}{PICTURES}/{picture_name(path)}",
-        "frame_id": item["frame_id"],
-        "path": path,
-        "link": link(path),
-        "part": item["part"],
-        "delivery": item["delivery"],
-        "reason": item["reason"],
-        "why": item["why"],
-        "state": item["state"],
-        "answered_by": item["answered_by"],
-        "due_at": item["due_at"].isoformat(timespec="seconds"),  # type: ignore[attr-defined]
+        "image": f"{_SERVED}{PICTURES}/{picture_name(row['path'])}",
+        "frame_id": row["frame_id"],
+        "path": row["path"],
+        "link": link(row["path"]),
+        "part": row["part"],
+        "delivery": row["delivery"],
+        "reason": row["reason"],
+        "why": row["why"],
+        "state": row["state"],
+        "answered_by": row["answered_by"],
+        "due_at": row["due_at"].isoformat(timespec="seconds"),
+        "guideline": row["guideline"],
     }

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.labels.exports import read_export
+from cv_assets.review.queue import waiting
 from cv_assets.review.schema import ReviewQueue
-from cv_assets.review.worklist import FILE, PICTURES, tasks_json
+from cv_assets.review.worklist import FILE, PICTURES, tasks_json, worklist
 from cv_assets.spec.schema import Spec
 from demo.modules import Cell, Module
 from demo.plant import (
@@ -151,7 +152,7 @@ def test_the_worklist_is_read_as_the_product_writes_it(module: Module, tmp_path:
     )
     queue = pl.concat([first, second.with_columns(due_at=pl.lit(NOW)), item("m07c000", None)])
     file = tmp_path / FILE
-    file.write_bytes(tasks_json(queue, lambda path: f"lake://{path}"))
+    file.write_bytes(tasks_json(worklist(waiting(queue), "1"), lambda path: f"lake://{path}"))
     assert read_worklist(file) == [
         Task("m07c001", "raw_frames/d1/m07c001.png", "low_confidence", tmp_path / PICTURES / "m07c001.png"),
         Task("m07c003", "raw_frames/d1/m07c003.png", "random_audit", tmp_path / PICTURES / "m07c003.png"),

@@ -18,6 +18,8 @@ from jobs.refresh import refresh
 from resources.tables import parquet, table_path
 from sensors.review_changes import review_changes
 
+MADE = [review_queue, review_worklist]
+
 
 @pytest.fixture
 def tick(tables, deployment, instance):
@@ -33,13 +35,11 @@ def tick(tables, deployment, instance):
 
 @pytest.fixture
 def run_job(resources, instance):
-    defs = dg.Definitions(
-        assets=[project_spec, review_queue, review_worklist], jobs=[refresh], resources=resources
-    )
+    defs = dg.Definitions(assets=[project_spec, *MADE], jobs=[refresh], resources=resources)
 
-    def run(request):
+    def run(request=None):
         # The daemon tags a run with the key that it was requested under.
-        tags = {**request.tags, "dagster/run_key": request.run_key}
+        tags = {**request.tags, "dagster/run_key": request.run_key} if request else {}
         return defs.resolve_job_def("refresh").execute_in_process(
             instance=instance, tags=tags, raise_on_error=False
         )
@@ -158,25 +158,116 @@ def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
     assert tick() == f"Run {run.run_id} is refreshing the queue."
 
 
+@pytest.fixture
+def unreadable(tables):
+    """Publish labels that no queue can be made of: one names a frame that is not in raw_frames."""
+
+    def run():
+        publish_labels(tables, label("gone", "ann"))
+
+    return run
+
+
 def test_a_refresh_that_failed_is_named_until_something_else_changes(
+    tables, spec, inspect, tick, run_job, unreadable
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    unreadable()
+    request = tick()
+    failed = run_job(request)
+    assert not failed.success
+    assert tick() == (
+        f"Run {failed.run_id} did not refresh the queue (failure): read why there, mend it, then re-execute the run. "
+        "The queue as it was published: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+    )
+    publish_labels(tables, label("d1.png", "ann", agreed="sound"))
+    again = tick()
+    assert again.run_key != request.run_key
+    assert run_job(again).success
+    assert tick().startswith("The queue is up to date: 1 open")
+
+
+def test_a_worklist_that_could_not_be_written_is_requested_once_more_then_the_run_is_named(
     tables, spec, inspect, tick, run_job, deployment
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    (deployment.data_dir / "review").touch()
+    assert not run_job(tick()).success
+    request = tick()
+    assert request.tags["why"] == "the worklist does not ask what the queue does"
+    failed = run_job(request)
+    assert tick().startswith(f"Run {failed.run_id} did not refresh the queue (failure)")
+    (deployment.data_dir / "review").unlink()
+    assert run_job(request).success
+    assert tick().startswith("The queue is up to date: 1 open")
+
+
+@pytest.mark.parametrize("by", ["the job launched by hand", "both assets materialized in the UI"])
+def test_a_failed_refresh_is_not_named_once_another_run_did_its_work(
+    tables, spec, inspect, tick, run_job, instance, materialize, by
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    publish_labels(tables, label("other", "ann", agreed="sound"))  # changes no item
+    failed = dg.DagsterRun(
+        "refresh",
+        run_id=str(uuid.uuid4()),
+        status=dg.DagsterRunStatus.FAILURE,
+        tags={"dagster/run_key": tick().run_key},
+    )
+    instance.add_run(failed)
+    assert tick().startswith(f"Run {failed.run_id} did not refresh the queue")
+    materialize([project_spec, review_queue], selection=[review_queue])
+    assert tick().startswith(f"Run {failed.run_id} did not refresh the queue")
+    if by == "the job launched by hand":
+        assert run_job().success
+    else:
+        materialize([project_spec, *MADE], selection=MADE)
+    assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+
+
+def test_the_worklist_is_requested_when_the_queue_alone_was_materialized(
+    tables, spec, inspect, tick, run_job, materialize
 ):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
     run_job(tick())
     inspect("d2", "low_confidence")
+    materialize([project_spec, review_queue], selection=[review_queue])
     request = tick()
-    (deployment.data_dir / "review" / "worklist.json").unlink()
-    (deployment.data_dir / "review" / "worklist.json").mkdir()  # the worklist cannot be written
-    failed = run_job(request)
-    assert not failed.success
-    assert tick() == (
-        f"Run {failed.run_id} did not refresh the queue (failure): read why there, mend it, then re-execute the run. "
-        "The queue as it was published: 2 open, 0 unresolved, 0 overdue, 0 more due today."
-    )
-    (deployment.data_dir / "review" / "worklist.json").rmdir()
+    assert request.tags["why"] == "the worklist does not ask what the queue does"
     assert run_job(request).success
+    assert tables.head().table("review_worklist").height == 2
     assert tick().startswith("The queue is up to date: 2 open")
+
+
+def test_another_guideline_makes_another_worklist(tables, deployment, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    edit_spec(deployment, 'guideline: "1"', 'guideline: "2"')
+    publish_by_hand(
+        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    )
+    assert run_job(tick()).success
+    assert tables.head().table("review_worklist")["guideline"].to_list() == ["2"]
+    assert tick().startswith("The queue is up to date")
+
+
+def test_a_queue_that_a_person_put_into_the_lake_is_made_again_once(tables, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    by_hand = tables.head().table("review_queue").clear()
+    publish_by_hand(tables.lake, {table_path("review_queue"): parquet(by_hand)})
+    request = tick()
+    assert request.tags["why"] == "1 delivery was inspected (d1)"
+    assert run_job(request).success
+    assert tick().startswith("The queue is up to date: 1 open")
 
 
 def test_an_item_that_came_due_without_an_answer_is_requested_once(tables, spec, inspect, tick, run_job):

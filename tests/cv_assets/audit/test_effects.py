@@ -176,7 +176,7 @@ def test_where_nobody_answered_for_what_passes_no_escape_is_no_result():
         stored, known_truth(labels(b="defective", c="defective"), WORKED_BENCHMARK), OperatingBand(0.4, 0.7)
     )
     for estimate in (one[ESCAPES].before, one[ESCAPES].after):
-        assert estimate.words == "not defined: people answered for none of the captures that got PASS (1)"
+        assert estimate.words == "not known: people answered for none of the captures that got PASS (1)"
     # Of what fails enough is known.
     assert one[FAIL_PRECISION].before.interval.value == 1
 
@@ -185,14 +185,14 @@ def test_an_answer_on_the_wrong_side_of_the_new_threshold_says_nothing_of_it():
     stored = inspections(scored("a", 0.1, asked=True), scored("b", 0.5), scored("c", 0.65))
     truth = known_truth(labels(a="sound", b="defective"), WORKED_BENCHMARK)
     assert found(stored, truth, OperatingBand(0.3, 0.6))[OVERKILL].after.words == (
-        "not defined: people answered for none of the captures that get FAIL (1)"
+        "not known: people answered for none of the captures that get FAIL (1)"
     )
 
 
 def test_without_a_defective_capture_escapes_are_not_defined():
     stored = inspections(scored("a", 0.1, asked=True), scored("b", 0.5))
     one = found(stored, known_truth(labels(a="sound", b="sound"), WORKED_BENCHMARK), OperatingBand(0.2, 0.7))
-    assert one[ESCAPES].after.words == "not defined: none of the 2 captures answered for is defective"
+    assert one[ESCAPES].after.words == "not known: none of the 2 captures answered for is defective"
 
 
 def test_a_band_that_passes_and_fails_nothing_needs_no_truth():
@@ -221,13 +221,14 @@ def test_the_spec_s_bounds_are_held_against_the_estimates_and_told_with_their_in
     assert "overkill 0.444" in bounds_are_met(list(overkill.values()))[1]
 
 
-def test_what_is_not_known_meets_no_bound():
+def test_what_is_not_known_meets_no_bound_and_is_not_said_to_miss_it():
     passed, told = bounds_are_met(list(found(WORKED, TRUTH.clear(), OperatingBand(0.2, 0.7)).values()))
     assert not passed
     assert (
-        "escapes not defined: people answered for none of the captures that got PASS (4), at most 0.1 is not met"
+        "escapes not known: people answered for none of the captures that got PASS (4), at most 0.1 is asked for"
         in told
     )
+    assert "not met" not in told
 
 
 def test_few_answers_cannot_tell_and_the_words_say_what_was_asked_and_answered():
@@ -239,6 +240,13 @@ def test_few_answers_cannot_tell_and_the_words_say_what_was_asked_and_answered()
         "unanswered are taken to be like the answered. 2 more were labelled without being asked about"
     )
     assert "Too little to tell: escapes 0.000 [0.000, " in told
+
+
+def test_where_nobody_answered_nothing_is_said_of_the_unanswered():
+    band, nothing = OperatingBand(0.2, 0.55), TRUTH.clear()
+    _, told = enough_is_known(list(found(WORKED, nothing, band).values()), answers_of(WORKED, nothing, band))
+    assert told.startswith("Of 11 captures people were asked about 8 and answered for 0")
+    assert "taken to be like" not in told
 
 
 def test_many_answers_on_one_side_of_the_bounds_are_enough():

@@ -23,6 +23,7 @@ from cv_assets.audit.replay import (
     answers_by_verdict,
     bands_in_effect,
     changes,
+    check_classes,
     contradictions,
     deliveries_to_replay,
     in_short,
@@ -148,14 +149,35 @@ def test_a_band_may_fail_nothing():
 
 def test_the_version_in_force_is_replayed_unless_another_is_named():
     history = released("v1.0.0", "v1.1.0")
-    assert version_to_replay("", history) == "v1.1.0"
-    assert version_to_replay("v1.0.0", history) == "v1.0.0"
+    assert version_to_replay("", history, "sound") == "v1.1.0"
+    assert version_to_replay("v1.0.0", history, "sound") == "v1.0.0"
     with pytest.raises(
         CannotReplayError, match=r"v9 was never released; released versions: v1\.0\.0 and v1\.1\.0"
     ):
-        version_to_replay("v9", history)
+        version_to_replay("v9", history, "sound")
     with pytest.raises(CannotReplayError, match="nothing was released yet"):
-        version_to_replay("", released())
+        version_to_replay("", released(), "sound")
+
+
+def test_a_version_under_which_another_class_passed_is_not_replayed():
+    history = released("v1.0.0", "v1.1.0").with_columns(pass_class=pl.Series(["sound", "defective"]))
+    assert version_to_replay("", history, "defective") == "v1.1.0"
+    with pytest.raises(
+        CannotReplayError,
+        match=r"v1\.0\.0 was released with `sound` as the class that passes; by the spec now it is `defective`",
+    ):
+        version_to_replay("v1.0.0", history, "defective")
+
+
+def test_labels_of_a_class_that_the_spec_does_not_know_are_not_read_as_defects():
+    one = inspections(scored("a", 0.1), scored("b", 0.5))
+    check_classes(
+        known_truth(labels(a="sound", x="good"), verified(b="defective")), one, ["sound", "defective"]
+    )
+    with pytest.raises(
+        CannotReplayError, match="labels say `good`, and the spec's classes are sound and defe"
+    ):
+        check_classes(known_truth(labels(a="good"), verified(b="defective")), one, ["sound", "defective"])
 
 
 def test_all_inspected_deliveries_are_replayed_unless_some_are_named():

@@ -4,7 +4,7 @@ import cv2
 import dagster as dg
 import polars as pl
 import pytest
-from by_hand import publish_by_hand
+from by_hand import edit_spec, publish_by_hand
 from make_frames import cell
 from make_replay import (
     PICTURE,
@@ -20,7 +20,7 @@ from run_results import checks, failure, metadata, passed
 
 from cv_assets.audit.assets import threshold_replay
 from cv_assets.audit.schema import ThresholdReplay
-from cv_assets.spec.load import to_table
+from cv_assets.spec.load import load_spec, to_table
 from jobs.replay_thresholds import replay_thresholds
 from resources.tables import parquet, table_path
 
@@ -147,6 +147,34 @@ def test_what_cannot_be_replayed_is_told_and_not_tried_again(run, inspected, tab
     result = run(**config)
     assert message in failure(result)
     assert not tables.head().has("threshold_replay")
+
+
+@pytest.mark.parametrize(
+    ("passing", "message"),
+    [
+        (
+            "defective",
+            "v1.0.0 was released with `sound` as the class that passes; by the spec now it is `defecti",
+        ),
+        ("good", "v1.0.0 was released with `sound` as the class that passes; by the spec now it is `good`"),
+    ],
+)
+def test_a_replay_is_refused_where_the_spec_lets_another_class_pass(
+    run, inspected, tables, deployment, passing, message
+):
+    if passing == "good":
+        edit_spec(deployment, "- name: sound", "- name: good")
+    else:
+        edit_spec(deployment, "    passes: true\n", "")
+        edit_spec(deployment, "  - name: defective\n", "  - name: defective\n    passes: true\n")
+    inspected(project_spec=to_table(load_spec(deployment.spec_file)))
+    assert message in failure(run(**NARROWER))
+    assert not tables.head().has("threshold_replay")
+
+
+def test_a_replay_is_refused_where_labels_name_a_class_that_is_none_of_the_specs(run, inspected):
+    inspected(label_table=WORKED_LABELS.with_columns(pl.col("label").str.replace("sound", "good")))
+    assert "labels say `good`, and the spec's classes are sound and defective" in failure(run(**NARROWER))
 
 
 def test_before_any_release_there_is_nothing_to_replay(run, tables, spec):

@@ -6,13 +6,16 @@ import make_frames
 import numpy as np
 import polars as pl
 import pytest
-from run_results import checks, metadata
+from by_hand import edit_spec, publish_by_hand
+from run_results import checks, failure, metadata
 
 from cv_assets.frames.assets import inbox, prepared_frames, raw_frames
 from cv_assets.frames.preparing import first_frames
 from cv_assets.spec.assets import project_spec
+from cv_assets.spec.load import load_spec, to_table
 from resources.partitions import deliveries
 from resources.pictures import as_markdown, montage
+from resources.tables import parquet, table_path
 
 CLOCK = 1_800_000_000.0
 
@@ -129,22 +132,17 @@ def test_the_first_pictures_are_shown_by_file_name_and_stay_small(tmp_path):
     assert len(as_markdown(montage(shown.images, shown.captions), "first frames")) < 150_000
 
 
-def test_a_file_with_an_unknown_name_is_kept_and_rejected(deliver, take_in, tables, acquisition, deployment):
+def test_a_file_with_an_unknown_name_is_kept_and_rejected(take_in, tables, acquisition, deployment, instance):
     (deployment.data_dir / "inbox" / "holiday.png").write_bytes(make_frames.png(cell()))
     box = inbox(deployment, acquisition)
     box.look(acquisition, lambda key: None, CLOCK)
     box.look(acquisition, lambda key: None, CLOCK + 1)
     later = CLOCK + acquisition.close.minutes * 60 + 1
     (delivery,) = box.look(acquisition, lambda key: None, later).closed
-    take_in(delivery.key, instance=_with_partition(delivery.key))
+    instance.add_dynamic_partitions(deliveries.name, [delivery.key])
+    take_in(delivery.key)
     (row,) = tables.head().table("prepared_frames", delivery.key).iter_rows(named=True)
     assert (row["reason"], row["detail"]) == ("unknown_name", "the pattern does not fit 'holiday.png'")
-
-
-def _with_partition(key):
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(deliveries.name, [key])
-    return instance
 
 
 def test_a_file_that_vanished_before_it_was_read_is_said_to_be_gone(deliver, take_in, tables, deployment):
@@ -190,9 +188,32 @@ def test_taking_a_delivery_in_again_publishes_nothing_new(deliver, take_in, tabl
     assert tables.head().commit == before
 
 
-def test_a_partition_without_a_manifest_says_where_deliveries_come_from(acquisition, take_in):
+def test_what_was_taken_in_stays_as_it_was_read_when_the_pattern_of_file_names_changes(
+    deliver, take_in, tables, deployment, materialize
+):
+    key = deliver({name(part): make_frames.png(cell(part)) for part in (1, 2, 3)})
+    assert checks(take_in(key))["captures_stay"].passed
+    before = tables.head().table("raw_frames", key)
+    edit_spec(deployment, r"(?P<part>[^_.]+)\.png", r"(?P<part>[^_]+\.png)")
+    publish_by_hand(
+        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    )
+    result = take_in(key, raise_on_error=False)
+    said = checks(result)["captures_stay"]
+    assert "raw_frames is not published: it failed captures_stay" in failure(result)
+    assert said.description == (
+        f"3 of 3 published captures would be others, such as {name(1)}: part m01c001 → m01c001.png. "
+        "`acquisition.file_name` or `time_format` of the spec changed. What was taken in stays as it was read: nothing "
+        "has to be done, and new deliveries are read the new way. To materialize this one again, put the earlier "
+        "pattern back."
+    )
+    assert tables.head().table("raw_frames", key).equals(before)
+
+
+def test_a_partition_without_a_manifest_says_where_deliveries_come_from(acquisition, take_in, instance):
+    instance.add_dynamic_partitions(deliveries.name, ["line1-m99-000000"])
     with pytest.raises(dg.Failure, match="no manifest of delivery line1-m99-000000"):
-        take_in("line1-m99-000000", instance=_with_partition("line1-m99-000000"))
+        take_in("line1-m99-000000")
 
 
 def test_nothing_is_left_of_the_scratch_folder(deliver, take_in, deployment):

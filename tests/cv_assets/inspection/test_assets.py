@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import math
+import shutil
 
 import polars as pl
 import pytest
-from by_hand import edit_spec
+from by_hand import edit_spec, publish_by_hand
 from make_releases import Line, score_of
 from run_results import checks, failure, metadata, passed
 
-from resources.tables import parquet, table_path
+from resources.git_lake import GitLake
+from resources.tables import Tables, parquet, table_path
 
 CELLS = {"bright": 192, "grey": 128, "dark": 64, "blurred": "low_focus"}
 
@@ -201,6 +204,70 @@ def test_a_spec_whose_passing_class_the_model_does_not_know_sends_everything_to_
     assert not [path for path in metadata(result, "inspections")["lake/reads"] if "safetensors" in path]
 
 
+def test_a_spec_that_lets_another_class_pass_turns_no_verdict_round(line, deployment):
+    line.release("v1.0.0")
+    edit_spec(deployment, "    passes: true\n", "")
+    edit_spec(deployment, "  - name: defective\n", "  - name: defective\n    passes: true\n")
+    line = Line(line.tables, deployment, line.instance)
+    line.deliver("d1", CELLS)
+    result = line.inspect("d1", "inspections")
+    assert set(line.verdicts("d1").values()) == {("REVIEW", "no_release"), ("REVIEW", "frame_rejected")}
+    assert (
+        "v1.0.0 was released with `sound` as the class that passes; by the spec now it is `defective`. All 4 captures "
+        "go to people." in checks(result)["a_release_is_in_force"].description
+    )
+
+
+def test_a_model_that_gives_no_probabilities_keeps_no_verdict_back_and_a_warning_says_what_to_do(line):
+    line.release("v1.0.0", bias=(math.nan, 0.0))
+    line.deliver("d1", CELLS)
+    result = line.inspect("d1")
+    assert result.success
+    assert line.verdicts("d1")["bright"] == ("REVIEW", "no_score")
+    assert line.verdicts("d1")["blurred"] == ("REVIEW", "frame_rejected")
+    said = checks(result)["every_score_is_a_probability"]
+    assert not said.passed
+    assert said.description.startswith(
+        "3 of 3 frames that cnn of v1.0.0 looked at go to people for it; of part bright the model gave nan, nan;"
+    )
+    assert "Roll back to an earlier version (job `roll_back`)" in said.description
+    assert said.metadata["offenders"].value.records[0].data["part"] == "bright"
+    assert [one["defect_score"] for one in told(line, "d1")["verdicts"]] == [None] * 4
+
+
+def test_a_released_model_that_the_lake_lacks_is_named_with_what_to_do(line):
+    line.release("v1.0.0")
+    line.deliver("d1", CELLS)
+    history = line.tables.head().table("releases").with_columns(candidate=pl.lit("lost"))
+    line.put({table_path("releases"): parquet(history)})
+    said = failure(line.inspect("d1"))
+    assert "The lake lacks cnn_checkpoint[lost], the model of v1.0.0, which is in force" in said
+    assert "roll back to an earlier version (job `roll_back`)" in said
+
+
+def test_a_rollback_to_the_release_that_judged_a_delivery_changes_nothing_of_it(line):
+    line.release("v1.0.0", lower=0.2, upper=0.9)
+    line.deliver("d1", CELLS)
+    line.inspect("d1")
+    line.release("v1.1.0", lower=0.6, upper=0.9)
+    line.release("v1.0.0", outcome="rolled_back", lower=0.2, upper=0.9)
+    result = line.inspect("d1")
+    assert result.success
+    assert "nothing changes" in checks(result)["verdicts_are_written_once"].description
+    assert line.tables.head().table("inspections", "d1")["release_number"].to_list() == [1] * 4
+
+
+def test_verdicts_that_stand_untold_can_be_told_though_another_release_is_in_force(line):
+    line.release("v1.0.0", lower=0.2, upper=0.9)
+    line.deliver("d1", CELLS)
+    line.inspect("d1", "inspections")
+    line.release("v1.1.0", lower=0.6, upper=0.9)
+    refused = checks(line.inspect("d1"))["verdicts_are_written_once"].description
+    assert refused.endswith("to tell it, materialize `outbox` of this delivery alone.")
+    assert line.inspect("d1", "outbox").success
+    assert {one["release"] for one in told(line, "d1")["verdicts"]} == {"v1.0.0"}
+
+
 def test_the_line_finds_one_whole_file_and_its_table_says_when(line):
     line.release("v1.0.0")
     line.deliver("d1", CELLS)
@@ -235,19 +302,49 @@ def test_a_delivery_that_was_told_is_not_told_again_though_the_line_took_the_fil
     assert line.tables.head().commit == head
 
 
-def test_a_crash_between_the_file_and_its_table_writes_the_same_bytes_again(line):
+def test_a_crash_between_the_file_and_its_table_writes_the_same_bytes_again(line, deployment):
     line.release("v1.0.0")
     line.deliver("d1", CELLS)
     line.inspect("d1", "inspections")
-    before_the_crash = line.tables.head().commit
+    shutil.copytree(deployment.data_dir / "lake", deployment.data_dir / "crashed")
     line.inspect("d1", "outbox")
     first = (line.outbox / "d1.json").read_bytes()
     # The lake as a crash would have left it: the verdicts are published, what the line was told is not.
-    crashed = line.on("crashed", before_the_crash)
+    crashed = Line(Tables(deployment, GitLake(deployment.data_dir / "crashed")), deployment, line.instance)
     assert not crashed.tables.head().has("outbox", "d1")
     assert crashed.inspect("d1", "outbox").success
     assert (line.outbox / "d1.json").read_bytes() == first
     assert files(line) == ["d1.json"]
+
+
+def test_an_experiment_on_another_data_branch_tells_the_line_nothing(line):
+    line.release("v1.0.0")
+    line.deliver("d1", CELLS)
+    before = line.tables.head().commit
+    line.inspect("d1")
+    told_first = (line.outbox / "d1.json").read_bytes()
+    experiment = line.on("other-band", before)
+    history = experiment.tables.head().table("releases").with_columns(version=pl.lit("v9.0.0"))
+    publish_by_hand(line.tables.lake, {table_path("releases"): parquet(history)}, "other-band")
+    assert experiment.inspect("d1").success
+    assert (line.outbox / "d1.json").read_bytes() == told_first
+    its_own = json.loads((line.outbox / "other-band" / "d1.json").read_text("utf-8"))
+    assert {one["release"] for one in its_own["verdicts"]} == {"v9.0.0"}
+
+
+def test_nothing_is_told_of_a_delivery_when_a_capture_with_a_verdict_is_not_in_raw_frames(line):
+    line.release("v1.0.0")
+    line.deliver("d1", CELLS)
+    line.inspect("d1", "inspections")
+    line.put({table_path("raw_frames", "d1"): parquet(line.tables.head().table("raw_frames", "d1")[1:])})
+    result = line.inspect("d1", "outbox")
+    assert not result.success
+    assert not files(line)
+    assert not line.tables.head().has("outbox", "d1")
+    said = checks(result)["every_verdict_is_told"]
+    assert said.description.startswith(
+        "Nothing was told: capture d1-bright has a verdict but is not in raw_frames, as 1 of 4 are not."
+    )
 
 
 def test_an_outbox_outside_the_data_folder_that_is_missing_is_not_made(line, deployment):
@@ -257,7 +354,7 @@ def test_an_outbox_outside_the_data_folder_that_is_missing_is_not_made(line, dep
     deployment.spec_file.write_text(text, "utf-8")
     line = Line(line.tables, deployment, line.instance)
     said = failure(line.inspect("d1", "outbox"))
-    assert "is not there. Nothing is lost: mount it, then re-execute the run from failure" in said
+    assert "mounted/outbox is not there, perhaps unmounted. Nothing is lost: mend it and re-execute" in said
     line.outbox.mkdir(parents=True)
     assert line.inspect("d1", "outbox").success
     assert files(line) == ["d1.json"]
@@ -267,6 +364,6 @@ def test_an_outbox_that_cannot_be_written_keeps_the_delivery_open(line):
     line.deliver("d1", CELLS)
     line.outbox.write_text("a file where the folder should be")
     said = failure(line.inspect("d1"))
-    assert "cannot be written now" in said
+    assert "outbox is a file, expected a folder. Nothing is lost: mend it and re-execute the run" in said
     assert not line.tables.head().has("outbox", "d1")
     assert line.tables.head().has("inspections", "d1")

@@ -11,18 +11,21 @@ from make_labels import demo_spec
 from make_releases import checkpoint, delivered, release_row
 
 from cv_assets.evaluation.band import UNREACHABLE
-from cv_assets.inspection.schema import Inspections
+from cv_assets.inspection.schema import REASONS, Inspections
 from cv_assets.inspection.verdicts import Decider, Scored, inspect, is_audited, to_score, why_none_decides
+from cv_assets.review import schema as review
 
 SPEC = demo_spec()
 NOW = datetime(2026, 3, 2, 13, tzinfo=UTC)
 TRAINED_ON = "p1"
 
 
-def decider(lower=0.284, upper=0.641, *, preparation=TRAINED_ON, classes=("sound", "defective")):
+def decider(
+    lower=0.284, upper=0.641, *, preparation=TRAINED_ON, classes=("sound", "defective"), passes="sound"
+):
     rows, _ = checkpoint("first", preparation)
     row = {**rows.row(0, named=True), "classes": list(classes)}
-    return Decider(release_row(3, "v1.1.0", "first", lower=lower, upper=upper), row)
+    return Decider(release_row(3, "v1.1.0", "first", lower=lower, upper=upper, pass_class=passes), row)
 
 
 def decided(cells, scores, by, digest=TRAINED_ON):
@@ -102,11 +105,21 @@ def test_a_model_that_does_not_know_the_class_that_passes_decides_nothing():
     )
 
 
+def test_a_release_that_was_judged_with_another_class_as_the_one_that_passes_decides_nothing():
+    by = decider(passes="defective")
+    (row,) = decided({"p1": 99}, {}, by).iter_rows(named=True)
+    assert (row["verdict"], row["reason"], row["release"]) == ("REVIEW", "no_release", None)
+    assert row["why"] == (
+        "v1.1.0 was released with `defective` as the class that passes; by the spec now it is `sound`"
+    )
+
+
 def test_only_frames_that_a_model_may_decide_on_are_scored():
     _, prepared, _ = delivered("d1", {"p1": 99, "p2": "low_focus"}, TRAINED_ON)
     assert to_score(prepared, decider(), SPEC)["capture_id"].to_list() == ["d1-p1"]
     assert to_score(prepared, decider(preparation="p2"), SPEC).is_empty()
     assert to_score(prepared, decider(classes=("good", "defective")), SPEC).is_empty()
+    assert to_score(prepared, decider(passes="defective"), SPEC).is_empty()
     assert to_score(prepared, None, SPEC).is_empty()
 
 
@@ -160,11 +173,43 @@ def test_a_probability_just_above_one_gives_no_defect_score_below_zero():
     assert inspect(raw, prepared, decider(), said, spec=SPEC, decided_at=NOW)["defect_score"].to_list() == [0]
 
 
-@pytest.mark.parametrize("scores", [[math.nan, math.nan], [0.5, math.nan], [1.0], [math.inf, 0.0]])
-def test_scores_that_are_no_probabilities_are_an_error_that_names_the_capture(scores):
+@pytest.mark.parametrize(
+    ("scores", "gave"),
+    [
+        ([math.nan, math.nan], "nan, nan"),
+        ([0.5, math.nan], "0.5, nan"),
+        ([math.inf, 0.0], "inf, 0"),
+        ([1.7, -0.7], "1.7, -0.7"),
+        ([0.5, 0.4], "0.5, 0.4"),
+        ([1 + 2e-6, -2e-6], "1.000002, -2e-06"),
+        ([1.0], "1"),
+        ([0.2, 0.3, 0.5], "0.2, 0.3, 0.5"),
+        ([], "nothing"),
+    ],
+)
+def test_a_capture_whose_scores_are_no_probabilities_goes_to_people_and_the_others_are_decided(scores, gave):
+    raw, prepared, _ = delivered("d1", {"p1": 99, "p2": 99}, TRAINED_ON)
+    said = {"d1-p1": Scored(scores, 1.0), "d1-p2": Scored([0.9, 0.1], 1.0)}
+    rows = inspect(raw, prepared, decider(), said, spec=SPEC, decided_at=NOW)
+    assert Inspections.is_valid(rows)
+    one, other = rows.iter_rows(named=True)
+    assert (one["verdict"], one["reason"]) == ("REVIEW", "no_score")
+    assert one["why"] == f"the model gave {gave}; expected one probability for each of sound, defective"
+    assert (one["scores"], one["defect_score"], one["release"]) == (None, None, "v1.1.0")
+    assert one["weights_sha256"] == other["weights_sha256"]
+    assert other["verdict"] == "PASS"
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=2), st.floats(0.9991, 1.0009))
+def test_probabilities_may_miss_their_sum_by_rounding(weights, total):
     raw, prepared, _ = delivered("d1", {"p1": 99}, TRAINED_ON)
-    with pytest.raises(ValueError, match=r"capture d1-p1 of part p1 has the scores .* sound, defective"):
-        inspect(raw, prepared, decider(), {"d1-p1": Scored(scores, 1.0)}, spec=SPEC, decided_at=NOW)
+    scores = [one / sum(weights) * total for one in weights]
+    rows = inspect(raw, prepared, decider(), {"d1-p1": Scored(scores, 1.0)}, spec=SPEC, decided_at=NOW)
+    assert rows["scores"].to_list() == [scores]
+
+
+def test_people_are_asked_about_every_capture_under_review_for_its_reason():
+    assert {reason for reason, verdict in REASONS.items() if verdict == "REVIEW"} < set(review.REASONS)
 
 
 def test_the_audit_draws_its_share_of_captures_always_the_same_ones():

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_labels import RECEIVED, START, coco
 
+from cv_assets.labels.entries import BOX
 from cv_assets.labels.exports import ExportError, read_export
 from cv_assets.labels.schema import Annotations
 from resources.deployments import ROOT
@@ -63,6 +64,16 @@ def test_the_documented_coco_example_is_three_statements():
     assert rows["objects"][0][0] == {"class": "defective", "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 60}
 
 
+def test_the_documented_export_of_label_studio_is_two_statements():
+    rows = read(documented("json")[1])
+    assert rows["annotator"].to_list() == ["ann@plant.example", "bob@plant.example"]
+    assert rows["objects"].to_list()[0] == [dict.fromkeys(BOX) | {"class": "sound"}]
+    assert rows["objects"].to_list()[1] == [
+        {"class": "defective", "x_min": 30.0, "y_min": 60.0, "x_max": 45.0, "y_max": 75.0}
+    ]
+    assert rows["guideline"].to_list() == ["1", "1"]
+
+
 def test_the_documented_csv_and_parquet_say_the_same():
     text = documented("csv")[0]
     stream = io.BytesIO()
@@ -74,7 +85,7 @@ def test_the_documented_csv_and_parquet_say_the_same():
 
 
 def test_the_documented_benchmark_export_names_its_set_and_its_verifier():
-    row = read(documented("json")[1]).row(0, named=True)
+    row = read(documented("json")[2]).row(0, named=True)
     assert (row["benchmark"], row["verified_by"]) == ("golden", "quality.lead")
 
 
@@ -164,7 +175,8 @@ def test_entries_that_name_no_annotator_are_not_one_person():
     [
         ("votes.json", "", "votes.json: the file is empty: expected COCO JSON"),
         ("votes.json", "{", "votes.json: no JSON (Expecting property name enclosed in double quotes"),
-        ("votes.json", "[]", "votes.json: the document is of type list: expected an object {…}"),
+        ("votes.json", "3", "votes.json: the document is of type int: expected an object {…}"),
+        ("votes.json", "[]", "votes.json: no task has an annotation: expected at least one annotation"),
         ("votes.json", "[" * 100_000, "votes.json: no JSON"),
         ("votes.json", "{}", "votes.json: `info` is missing: expected an object {…}"),
         ("votes.json", '{"info": {"tool": "cvat"}}', "`info.project` is missing: expected the labelling project's"),

@@ -1,9 +1,12 @@
 """Row rules: which annotations count, which are diverted and why, which wait."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from make_labels import RECEIVED, annotations, demo_spec, frame, raw_frames, statement
 
 from cv_assets.labels.rules import check_annotations, rejected, resolve_frames
@@ -135,6 +138,60 @@ def test_one_statement_under_two_names_of_its_image_is_no_contradiction():
 def test_a_frame_is_found_by_its_id_its_path_or_its_file_name(image):
     rows = resolve_frames(annotations(statement(image, "ann", "sound")), FRAMES)
     assert rows.select("frame_id", "waits_for").row(0) == (frame("a"), None)
+
+
+IN_FOLDERS = st.sampled_from(
+    ["", "pictures/", "C:\\\\pictures\\\\", "/data/local-files/?d=pictures/", "/data/local-files/?d="]
+)
+UPLOADED = st.sampled_from(["", "1a2b3c4d-", "frame_"])
+
+
+@given(
+    folder=IN_FOLDERS,
+    prefix=UPLOADED,
+    ending=st.sampled_from(["", ".png", ".PNG", ".png.json", "_1.png"]),
+    query=st.sampled_from(["", "&x=1", "?x=1", "#top"]),
+    encoded=st.booleans(),
+    upper=st.booleans(),
+)
+def test_a_frame_id_is_found_whatever_tools_write_around_it(folder, prefix, ending, query, encoded, upper):
+    named = f"{prefix}{frame('a').upper() if upper else frame('a')}{ending}"
+    image = (quote(folder + named, safe="") if encoded else folder + named) + query
+    rows = resolve_frames(annotations(statement(image, "ann", "sound")), FRAMES)
+    assert rows["frame_id"].to_list() == [frame("a")]
+
+
+@given(name=st.text(st.characters(exclude_characters="/\\\\", exclude_categories=["Cs"]), min_size=1))
+def test_any_file_name_is_found_as_it_stands_and_percent_encoded(name):
+    frames = raw_frames("a").with_columns(file_name=pl.lit(name))
+    said = [
+        name,
+        f"cells/{name}",
+        quote(name, safe=""),
+        f"/data/local-files/?d=cells%2F{quote(name, safe='')}",
+    ]
+    rows = resolve_frames(annotations(*(statement(one, "ann", "sound") for one in said)), frames)
+    assert rows["frame_id"].to_list() == [frame("a")] * len(said)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/data/local-files/?d=a.png&x=1",
+        "https://tool/files/a.png?token=1/2",
+        "a.png#xywh=1,2",
+        "/data/?d=cells/a.png",
+    ],
+)
+def test_what_an_address_adds_behind_a_file_name_does_not_hide_it(image):
+    rows = resolve_frames(annotations(statement(image, "ann", "sound")), FRAMES)
+    assert rows["frame_id"].to_list() == [frame("a")]
+
+
+@pytest.mark.parametrize("image", [f"0{frame('a')}", frame("a")[1:], f"{frame('a')}/b.png/", ""])
+def test_other_digits_than_the_64_of_a_frame_name_no_frame(image):
+    rows = resolve_frames(annotations(statement(image, "ann", "sound")), FRAMES)
+    assert rows["waits_for"].to_list() == ["a frame of that name"]
 
 
 def test_an_unknown_frame_is_waited_for_and_found_when_it_arrives():

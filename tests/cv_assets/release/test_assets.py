@@ -100,6 +100,7 @@ def test_an_approved_candidate_enters_main_with_its_row_and_its_tag(plant):
     assert not plant.tables.head().has("release_decision", "c1")
     assert plant.end(candidate="c1").success
     assert plant.history() == [("released", "v1.0.0", "c1")]
+    assert plant.tables.head().table("releases")["pass_class"].to_list() == ["sound"]
     assert plant.tables.head().has("release_decision", "c1")
     assert plant.lake.tags()["v1.0.0"] == plant.lake.resolve("main")
 

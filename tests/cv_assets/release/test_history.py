@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cv_assets.release.history import (
     Conclusion,
     NotAllowedError,
+    another_passes,
     conclude,
     next_version,
     release_in_force,
@@ -47,13 +48,16 @@ def request(candidate: str = "c1", released_version: str | None = None) -> dict[
     }
 
 
-def end(history: pl.DataFrame, asked=None, judged=None, policy=BY_A_PERSON, by=ADA, spec="s") -> pl.DataFrame:
+def end(
+    history: pl.DataFrame, asked=None, judged=None, policy=BY_A_PERSON, by=ADA, spec="s", passes="sound"
+) -> pl.DataFrame:
     asked = request() if asked is None else asked
     return conclude(
         history,
         request=asked,
         decision=decision(True, True) if judged is None else judged,
         candidate_commit=f"commit-of-{asked['candidate']}",
+        pass_class=passes,
         spec_digest=spec,
         policy=policy,
         conclusion=by,
@@ -138,6 +142,16 @@ def test_a_rollback_puts_the_earlier_model_and_band_back_in_force():
     now = release_in_force(history)
     assert (now["outcome"], now["version"], now["candidate"]) == ("rolled_back", "v1.0.0", "c1")
     assert now["candidate_commit"] == "commit-of-c1"
+
+
+def test_a_release_keeps_the_class_that_passed_when_it_was_judged_also_when_it_is_rolled_back_to():
+    history = end(end(EMPTY, passes="sound"), request("c2", "v1.0.0"), passes="defective")
+    history = roll_back(history, version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON)
+    assert history["pass_class"].to_list() == ["sound", "defective", "sound"]
+    assert another_passes(last(history), "sound") == ""
+    assert another_passes(last(history), "defective") == (
+        "v1.0.0 was released with `sound` as the class that passes; by the spec now it is `defective`"
+    )
 
 
 def test_after_a_rollback_the_next_version_is_still_a_new_one():

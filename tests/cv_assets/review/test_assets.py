@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from by_hand import edit_spec, publish_by_hand
 from make_frames import cell
-from make_labels import coco, delivered, imports_great_expectations, publish
-from make_review import benchmark, inspections, minutes, verdict, verified
+from make_labels import coco, delivered, frame, imports_great_expectations, publish
+from make_review import benchmark, inspections, label, labels, minutes, verdict, verified
 from run_results import checks, metadata, passed
 
 from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
@@ -182,6 +182,35 @@ def test_a_worklist_that_somebody_removed_comes_back(deployment, inspect, refres
     told = metadata(refresh(), "review_worklist")
     assert (told["the file is"], told["pictures copied"]) == ("written anew", 1)
     assert len(tasks()) == 1
+
+
+def test_an_unmounted_review_folder_is_not_made_and_a_file_in_its_place_is_named(
+    deployment, inspect, refresh, tables, tmp_path
+):
+    inspect(a="low_confidence")
+    (deployment.data_dir / "review").touch()
+    with pytest.raises(
+        dg.Failure, match=r"review is a file, expected a folder. Nothing is lost: mend it and"
+    ):
+        refresh()
+    edit_spec(deployment, "review:\n", "review:\n  folder: ../mounted/review\n")
+    spec = to_table(load_spec(deployment.spec_file))
+    publish_by_hand(tables.lake, {table_path("project_spec"): parquet(spec)})
+    with pytest.raises(dg.Failure, match=r"mounted/review is not there, perhaps unmounted. Nothing is lost"):
+        refresh()
+    assert not (tmp_path / "mounted").exists()
+    assert not tables.head().has("review_worklist")
+
+
+def test_a_frame_that_is_forgotten_is_named_with_the_cause_and_what_to_do(tables, inspect, refresh):
+    inspect(a="low_confidence")
+    publish_by_hand(tables.lake, {table_path("label_table"): parquet(labels(label("gone", "ann")))})
+    said = checks(refresh(raise_on_error=False))["nobody_is_forgotten"]
+    assert not said.passed
+    assert said.description == (
+        f"1 have no item, such as frame {frame('gone')}: its votes do not decide. A label that is older than the last "
+        "change of raw_frames may name a frame that is not there. Materialize label_table, then review_queue."
+    )
 
 
 def test_the_due_time_follows_the_spec_and_the_benchmark_answers(tables, deployment, inspect, refresh, tasks):

@@ -42,6 +42,21 @@ def test_every_verdict_review_is_asked_about_with_its_reason(reason):
     assert (row["opened_at"], row["due_at"]) == (minutes(5), minutes(125))
 
 
+def test_what_people_are_asked_about_does_not_depend_on_raw_frames_of_another_pattern():
+    doubtful = verdict(capture("a"), "low_confidence")
+    as_read_now = capture("another id", "a", file_name="a.png", path="moved")
+    items = queue.review_queue(
+        inspections=inspections(doubtful),
+        raw_frames=raw_frames(as_read_now),
+        label_table=labels(),
+        benchmark_frames=benchmark(),
+        review=REVIEW,
+    )
+    row = one(items)
+    assert (row["capture_id"], row["path"]) == ("a", doubtful["raw_path"])
+    assert row["file_name"] == f"{frame('a')}.png"
+
+
 def test_what_passes_or_fails_by_itself_is_asked_about_only_when_drawn():
     drawn = verdict(capture("a"), "below_lower", audit=True)
     row = one(asked([drawn, verdict(capture("b"), "below_lower"), verdict(capture("c"), "above_upper")]))

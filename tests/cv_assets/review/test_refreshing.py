@@ -20,6 +20,7 @@ def test_nothing_changed_is_no_reason():
     assert Changes(inspected=("d1",))
     assert Changes(tables={"label_table": "c2"})
     assert Changes(due_at=NOON)
+    assert Changes(worklist_is_stale=True)
 
 
 def test_the_same_changes_have_the_same_key_and_any_other_has_another():
@@ -32,12 +33,14 @@ def test_the_same_changes_have_the_same_key_and_any_other_has_another():
         Changes("c1", ("d1", "d2"), {"benchmark_frames": "c2"}, minutes(1)),
         Changes("c1", ("d1", "d2"), {"label_table": "c2"}, minutes(60)),
         Changes("c1", ("d1", "d2"), {"label_table": "c2"}),
+        Changes("c1", ("d1", "d2"), {"label_table": "c2"}, minutes(1), worklist_is_stale=True),
     ]
     assert len({known.run_key, *(other.run_key for other in others)}) == 1 + len(others)
 
 
 def test_the_reason_is_told_in_words():
     assert Changes(inspected=("d1",)).why == "1 delivery was inspected (d1)"
+    assert Changes(worklist_is_stale=True).why == "the worklist does not ask what the queue does"
     changes = Changes(
         "c1",
         ("d1", "d2", "d3", "d4"),

@@ -1,0 +1,43 @@
+"""Where the line and people read: a folder that is there, and on an experiment's branch another one."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from resources.deployments import writing
+
+
+@pytest.mark.parametrize("name", ["outbox", "line/outbox", "../data/outbox"])
+def test_a_folder_in_the_data_folder_is_made(deployment, name):
+    folder = deployment.told_in(name)
+    assert folder.is_dir()
+    assert folder.samefile(deployment.data_dir / name)
+
+
+def test_a_folder_elsewhere_that_is_missing_is_not_made_for_it_may_be_unmounted(deployment, tmp_path):
+    for name in ("../mounted/outbox", str(tmp_path / "mounted" / "outbox")):
+        with pytest.raises(FileNotFoundError, match=r"mounted/outbox is not there, perhaps unmounted"):
+            deployment.told_in(name)
+    assert not (tmp_path / "mounted").exists()
+    (tmp_path / "mounted" / "outbox").mkdir(parents=True)
+    assert deployment.told_in("../mounted/outbox") == tmp_path / "mounted" / "outbox"
+
+
+def test_a_file_in_the_folder_s_place_is_named(deployment):
+    (deployment.data_dir / "outbox").touch()
+    with pytest.raises(NotADirectoryError, match="outbox is a file, expected a folder"):
+        deployment.told_in("outbox")
+
+
+def test_another_data_branch_than_main_has_a_folder_of_its_own(deployment):
+    experiment = replace(deployment, branch="other-band")
+    assert experiment.told_in("outbox") == deployment.told_in("outbox") / "other-band"
+
+
+def test_what_the_machine_refuses_ends_the_step_in_words():
+    with pytest.raises(dg.Failure) as caught, writing("d1.json"):
+        raise OSError("the disk is full")
+    assert caught.value.description == (
+        "d1.json cannot be written now: the disk is full. Nothing is lost: mend it and re-execute the run from failure."
+    )
