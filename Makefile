@@ -52,7 +52,7 @@ dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/
 	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
 
 explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT=page.html] [CV_DATA=.demo/data]
-	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.audit $${OUT:+--out "$$OUT"} -- "$$PART"
+	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.lookback $${OUT:+--out "$$OUT"} -- "$$PART"
 
 bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
 	$(BIN)/python -m benchmarks

@@ -5,11 +5,11 @@ from typing import Final
 
 import dagster as dg
 
-import cv_assets.audit.assets
 import cv_assets.evaluation.assets
 import cv_assets.frames.assets
 import cv_assets.inspection.assets
 import cv_assets.labels.assets
+import cv_assets.lookback.assets
 import cv_assets.release.assets
 import cv_assets.requests.assets
 import cv_assets.review.assets
@@ -46,7 +46,7 @@ STEPS: Final[dict[str, ModuleType]] = {
     "release": cv_assets.release.assets,
     "inspection": cv_assets.inspection.assets,
     "review": cv_assets.review.assets,
-    "audit": cv_assets.audit.assets,
+    "lookback": cv_assets.lookback.assets,
 }
 """One module of assets per step, in the order data flows."""
 

@@ -17,14 +17,14 @@ from make_candidates import GOLDEN, NOON, Plant, cells
 from make_frames import cell
 from make_labels import annotations, statement
 
-from cv_assets.audit.assets import LakeArchive
-from cv_assets.audit.chain import explain
-from cv_assets.audit.explanation import Explanation
 from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
 from cv_assets.frames.preparation import preparation_digest
 from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
+from cv_assets.lookback.assets import LakeArchive
+from cv_assets.lookback.chain import explain
+from cv_assets.lookback.explanation import Explanation
 from cv_assets.release.assets import releases
 from cv_assets.requests.assets import training_request
 from cv_assets.review.assets import review_queue

@@ -50,7 +50,7 @@ Step = Literal[
     "release",
     "inspection",
     "review",
-    "audit",
+    "lookback",
 ]
 
 Problem = tuple[tuple[str | int, ...], Any, str]

@@ -1,4 +1,4 @@
-"""The audit step: looking back at verdicts. It explains them and plays them again, and changes none."""
+"""The lookback step: looking back at verdicts. It explains them and plays them again, and changes none."""
 
 import base64
 import functools
@@ -13,9 +13,9 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cv_assets.audit.schema import ThresholdReplay, VerdictExplanation
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
+from cv_assets.lookback.schema import ThresholdReplay, VerdictExplanation
 from cv_assets.release.schema import Releases
 from cv_assets.spec.acquisition import Bounds
 from cv_assets.spec.assets import in_force
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cv_assets.audit.effects import Effect
-    from cv_assets.audit.explanation import Explanation, Picture, Source, Written
     from cv_assets.frames.preparing import Shown
+    from cv_assets.lookback.effects import Effect
+    from cv_assets.lookback.explanation import Explanation, Picture, Source, Written
 
 OWN_BAND_GIVES_THE_STORED_VERDICTS = Check(
     "own_band_gives_the_stored_verdicts",
@@ -54,7 +54,7 @@ ENOUGH_IS_KNOWN = Check(
 THRESHOLD_REPLAY = TableAsset(
     "threshold_replay",
     ThresholdReplay,
-    step="audit",
+    step="lookback",
     checks=(OWN_BAND_GIVES_THE_STORED_VERDICTS, SPEC_BOUNDS_ARE_MET, ENOUGH_IS_KNOWN),
 )
 EVERY_LINK_IS_THERE = Check(
@@ -74,7 +74,7 @@ EVERY_LINK_NAMES_ITS_RUN = Check(
 VERDICT_EXPLANATION = TableAsset(
     "verdict_explanation",
     VerdictExplanation,
-    step="audit",
+    step="lookback",
     kinds=frozenset({"markdown"}),
     checks=(EVERY_LINK_IS_THERE, LINKS_AGREE, EVERY_LINK_NAMES_ITS_RUN),
 )
@@ -117,9 +117,9 @@ def threshold_replay(
     It changes no verdict and no release: a band comes into force only with a release, as the job `replay_thresholds`
     says.
     """
-    from cv_assets.audit import replay
-    from cv_assets.audit.effects import as_table, bounds_are_met, effects, enough_is_known
-    from cv_assets.audit.figures import changed_frames, replay_figure
+    from cv_assets.lookback import replay
+    from cv_assets.lookback.effects import as_table, bounds_are_met, effects, enough_is_known
+    from cv_assets.lookback.figures import changed_frames, replay_figure
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
     try:
@@ -208,7 +208,7 @@ def verdict_explanation(
     what people said of the part since. This is the newest explanation; each earlier one stays readable as a commit of
     the lake. Beside the table lies the same as one HTML page, to be kept, sent or printed. It changes no verdict.
     """
-    from cv_assets.audit.chain import UnknownPartError, explain
+    from cv_assets.lookback.chain import UnknownPartError, explain
 
     archive = LakeArchive(tables.snapshot(context), deployment)
     try:
@@ -237,7 +237,7 @@ def verdict_explanation(
 
 
 class LakeArchive:
-    """The lake as an explanation reads it, from one commit on; it follows `cv_assets.audit.explanation.Archive`."""
+    """The lake as an explanation reads it, from one commit on; it follows `cv_assets.lookback.explanation.Archive`."""
 
     def __init__(self, snapshot: Snapshot, deployment: Deployment) -> None:
         """`snapshot` is the pin. What is read at other commits is noted in its reads, too."""
@@ -252,7 +252,7 @@ class LakeArchive:
 
     def read(self, commit: str, asset: str, partition: str | None = None) -> "Written":
         """A table as of `commit`, with what published it."""
-        from cv_assets.audit.explanation import Source, Written
+        from cv_assets.lookback.explanation import Source, Written
 
         path = table_path(asset, partition)
         published = self._publications.of(commit, asset, partition) if self._has(commit) else None
@@ -307,7 +307,7 @@ class LakeArchive:
 
     def image(self, picture: "Picture") -> "NDArray[np.uint8] | None":
         """The frame, small enough to be shown; None when it is no image, or not there."""
-        from cv_assets.audit.pictures import small
+        from cv_assets.lookback.pictures import small
 
         if not self.exists(picture.source):
             return None
@@ -333,8 +333,8 @@ class LakeArchive:
 
 def html_page(explanation: "Explanation", archive: LakeArchive) -> bytes:
     """The explanation as one HTML file, with its pictures inside."""
-    from cv_assets.audit.page import Links, as_html
-    from cv_assets.audit.pictures import png
+    from cv_assets.lookback.page import Links, as_html
+    from cv_assets.lookback.pictures import png
 
     images = ((one, archive.image(one)) for one in itertools.islice(explanation.pictures, _MOST_PICTURES))
     urls = {
@@ -346,7 +346,7 @@ def html_page(explanation: "Explanation", archive: LakeArchive) -> bytes:
 
 
 def _page_for_ui(explanation: "Explanation", archive: LakeArchive) -> dg.MarkdownMetadataValue:
-    from cv_assets.audit.page import Links, as_markdown
+    from cv_assets.lookback.page import Links, as_markdown
 
     def url(source: "Source") -> str:
         # The UI shows no link to a file.

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.markdown import Markdown
 
-from cv_assets.audit.explanation import Explanation, Fact, Finding, Picture, Section, Source
-from cv_assets.audit.page import Links, as_html, as_markdown, visible
-from cv_assets.audit.words import counted, listed, settings, tally
+from cv_assets.lookback.explanation import Explanation, Fact, Finding, Picture, Section, Source
+from cv_assets.lookback.page import Links, as_html, as_markdown, visible
+from cv_assets.lookback.words import counted, listed, settings, tally
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 MADE = Source(

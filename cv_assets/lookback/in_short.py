@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from cv_assets.audit.explanation import Row
-from cv_assets.audit.model_links import Behind
-from cv_assets.audit.verdict_links import Answers, Seen, comparison, known_class, standing
-from cv_assets.audit.words import counted, day, listed, moment
 from cv_assets.evaluation.band import OperatingBand
+from cv_assets.lookback.explanation import Row
+from cv_assets.lookback.model_links import Behind
+from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, standing
+from cv_assets.lookback.words import counted, day, listed, moment
 
 
 def in_short(captures: Sequence[Seen], decided_by: Behind | None, people: Answers) -> Iterator[str]:

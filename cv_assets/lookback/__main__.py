@@ -1,4 +1,4 @@
-"""Explain the verdicts on one part: python -m cv_assets.audit m07c012 [--out page.html]. Changes nothing."""
+"""Explain the verdicts on one part: python -m cv_assets.lookback m07c012 [--out page.html]. Changes nothing."""
 
 import argparse
 import hashlib
@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from cv_assets.audit.assets import LakeArchive, html_page
-from cv_assets.audit.chain import UnknownPartError, explain
-from cv_assets.audit.page import as_markdown
 from cv_assets.frames.files import write_atomically
+from cv_assets.lookback.assets import LakeArchive, html_page
+from cv_assets.lookback.chain import UnknownPartError, explain
+from cv_assets.lookback.page import as_markdown
 from resources.deployments import Deployment, current, open_lake
 from resources.lake import RefNotFoundError
 from resources.tables import Snapshot
@@ -53,7 +53,7 @@ def _narrow(markdown: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cv_assets.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m cv_assets.lookback", description=__doc__)
     parser.add_argument("part", help="the part, as its file name says it")
     parser.add_argument("--out", type=Path, help="where the HTML page is written")
     return parser

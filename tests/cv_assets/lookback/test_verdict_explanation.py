@@ -8,8 +8,8 @@ from by_hand import publish_by_hand
 from make_releases import Line, delivered
 from run_results import checks, failure, metadata
 
-from cv_assets.audit.__main__ import file_name, main
-from cv_assets.audit.assets import verdict_explanation
+from cv_assets.lookback.__main__ import file_name, main
+from cv_assets.lookback.assets import verdict_explanation
 from jobs.explain import explain
 from resources.partitions import deliveries
 from resources.tables import parquet, table_path

@@ -11,7 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.audit.explanation import (
+from cv_assets.labels.schema import Annotations
+from cv_assets.lookback.explanation import (
     Archive,
     Explanation,
     Fact,
@@ -23,9 +24,9 @@ from cv_assets.audit.explanation import (
     Written,
     missing,
 )
-from cv_assets.audit.findings import agreement_findings, release_findings, verdict_findings
-from cv_assets.audit.in_short import in_short
-from cv_assets.audit.model_links import (
+from cv_assets.lookback.findings import agreement_findings, release_findings, verdict_findings
+from cv_assets.lookback.in_short import in_short
+from cv_assets.lookback.model_links import (
     Behind,
     benchmark_facts,
     checkpoint_facts,
@@ -35,7 +36,7 @@ from cv_assets.audit.model_links import (
     request_facts,
     training_labels,
 )
-from cv_assets.audit.verdict_links import (
+from cv_assets.lookback.verdict_links import (
     STATEMENT,
     Answers,
     Seen,
@@ -44,8 +45,7 @@ from cv_assets.audit.verdict_links import (
     review_facts,
     verdict_facts,
 )
-from cv_assets.audit.words import counted, moment
-from cv_assets.labels.schema import Annotations
+from cv_assets.lookback.words import counted, moment
 from cv_assets.release.history import release_in_force
 
 _NEAR: Final = 5

@@ -10,9 +10,9 @@ import torch
 from make_candidates import cells
 from make_explained import CANDIDATE, agreed, plant_in, votes
 
-from cv_assets.audit.assets import html_page, verdict_explanation
-from cv_assets.audit.chain import UnknownPartError, near_matches
-from cv_assets.audit.schema import VerdictExplanation
+from cv_assets.lookback.assets import html_page, verdict_explanation
+from cv_assets.lookback.chain import UnknownPartError, near_matches
+from cv_assets.lookback.schema import VerdictExplanation
 from resources.tables import parquet, table_path
 
 CHAIN = [

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_replay import WORKED, WORKED_BENCHMARK, WORKED_LABELS, inspections, labels, scored
 
-from cv_assets.audit.effects import (
+from cv_assets.evaluation.band import UNREACHABLE, OperatingBand
+from cv_assets.evaluation.intervals import Interval
+from cv_assets.lookback.effects import (
     ESCAPES,
     FAIL_PRECISION,
     OVERKILL,
@@ -17,9 +19,7 @@ from cv_assets.audit.effects import (
     effects,
     enough_is_known,
 )
-from cv_assets.audit.replay import answers_by_verdict, known_truth, replay
-from cv_assets.evaluation.band import UNREACHABLE, OperatingBand
-from cv_assets.evaluation.intervals import Interval
+from cv_assets.lookback.replay import answers_by_verdict, known_truth, replay
 from cv_assets.spec.evaluation import Band, Criterion, Evaluation
 
 TRUTH = known_truth(WORKED_LABELS, WORKED_BENCHMARK)

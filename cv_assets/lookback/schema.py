@@ -1,4 +1,4 @@
-"""Contracts of the audit step: readings of verdicts that were given. Nothing here changes one."""
+"""Contracts of the lookback step: readings of verdicts that were given. Nothing here changes one."""
 
 import dataframely as dy
 

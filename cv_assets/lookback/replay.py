@@ -10,10 +10,10 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.audit.schema import ThresholdReplay
-from cv_assets.audit.words import counted, listed
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
 from cv_assets.inspection.schema import ASKED, VERDICTS
+from cv_assets.lookback.schema import ThresholdReplay
+from cv_assets.lookback.words import counted, listed
 from cv_assets.release.history import another_passes, release_in_force
 
 NEEDED: Final = (

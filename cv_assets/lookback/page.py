@@ -12,8 +12,8 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
-from cv_assets.audit.explanation import Explanation, Picture, Section, Source
-from cv_assets.audit.words import moment
+from cv_assets.lookback.explanation import Explanation, Picture, Section, Source
+from cv_assets.lookback.words import moment
 
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
 _LINKS: Final = re.compile(r"(https?|file)://|data:image/png;base64,")

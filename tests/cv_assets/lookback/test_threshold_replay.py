@@ -18,8 +18,8 @@ from make_replay import (
 )
 from run_results import checks, failure, metadata, passed
 
-from cv_assets.audit.assets import threshold_replay
-from cv_assets.audit.schema import ThresholdReplay
+from cv_assets.lookback.assets import threshold_replay
+from cv_assets.lookback.schema import ThresholdReplay
 from cv_assets.spec.load import load_spec, to_table
 from jobs.replay_thresholds import replay_thresholds
 from resources.tables import parquet, table_path

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from cv_assets.audit.schema import VerdictExplanation
+from cv_assets.lookback.schema import VerdictExplanation
 
 Row = Mapping[str, Any]
 

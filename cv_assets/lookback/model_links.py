@@ -6,9 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.audit.explanation import Fact, Row, Source, Written, missing
-from cv_assets.audit.words import counted, day, listed, moment, settings, tally
 from cv_assets.evaluation.band import OperatingBand
+from cv_assets.lookback.explanation import Fact, Row, Source, Written, missing
+from cv_assets.lookback.words import counted, day, listed, moment, settings, tally
 
 TRAINS: Final = "train"
 _EXPORTS_SHOWN: Final = 20

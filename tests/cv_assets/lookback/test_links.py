@@ -5,8 +5,9 @@ import pytest
 from make_releases import release_row
 from make_replay import inspections, labels, rejected, scored, verified
 
-from cv_assets.audit.explanation import Source, Written
-from cv_assets.audit.model_links import (
+from cv_assets.labels.schema import Annotations
+from cv_assets.lookback.explanation import Source, Written
+from cv_assets.lookback.model_links import (
     Behind,
     benchmark_facts,
     checkpoint_facts,
@@ -14,8 +15,7 @@ from cv_assets.audit.model_links import (
     label_facts,
     release_facts,
 )
-from cv_assets.audit.verdict_links import STATEMENT, Answers, Seen, review_facts, verdict_facts
-from cv_assets.labels.schema import Annotations
+from cv_assets.lookback.verdict_links import STATEMENT, Answers, Seen, review_facts, verdict_facts
 from cv_assets.release.schema import Releases
 from cv_assets.spec.load import to_table
 

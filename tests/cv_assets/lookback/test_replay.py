@@ -18,7 +18,8 @@ from make_replay import (
     verified,
 )
 
-from cv_assets.audit.replay import (
+from cv_assets.evaluation.band import UNREACHABLE, OperatingBand
+from cv_assets.lookback.replay import (
     CannotReplayError,
     answers_by_verdict,
     bands_in_effect,
@@ -34,8 +35,7 @@ from cv_assets.audit.replay import (
     transitions,
     version_to_replay,
 )
-from cv_assets.audit.schema import ThresholdReplay
-from cv_assets.evaluation.band import UNREACHABLE, OperatingBand
+from cv_assets.lookback.schema import ThresholdReplay
 
 TRUTH = known_truth(WORKED_LABELS, WORKED_BENCHMARK)
 NARROWER = OperatingBand(0.2, 0.55)

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cv_assets.audit.explanation import Finding, Source
-from cv_assets.audit.model_links import TRAINS, Behind
-from cv_assets.audit.verdict_links import Seen
 from cv_assets.evaluation.band import OperatingBand, verdict
+from cv_assets.lookback.explanation import Finding, Source
+from cv_assets.lookback.model_links import TRAINS, Behind
+from cv_assets.lookback.verdict_links import Seen
 
 Fetch = Callable[[Source], Path]
 
