@@ -27,7 +27,8 @@ def spec_changes(
     except SpecError as error:
         return dg.SkipReason(str(error))
     head = tables.head()
-    changed = changed_sections(spec, head.table("project_spec", or_empty=ProjectSpec))
+    published = head.table("project_spec", or_empty=ProjectSpec)
+    changed = changed_sections(spec, published)
     if not changed:
         return dg.SkipReason(f"Version {digest(spec)} of {deployment.spec_file.name} is in force.")
     # The commit is part of the key: a spec that comes back after another one is published again.
@@ -35,7 +36,8 @@ def spec_changes(
     run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
     if earlier := run_with_key(context.instance, run_key):
         return dg.SkipReason(_earlier(earlier, digest(spec)))
-    why = f"{deployment.spec_file.name} changed: {', '.join(changed)}"
+    said = "is not published yet" if published.is_empty() else f"changed: {', '.join(changed)}"
+    why = f"{deployment.spec_file.name} {said}"
     return dg.RunRequest(run_key=run_key, tags={"why": why, "spec": digest(spec)})
 
 

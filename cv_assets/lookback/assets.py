@@ -177,7 +177,7 @@ def _numbers(rows: pl.DataFrame, found: "Sequence[Effect]") -> dict[str, int | f
         "captures": rows.height,
         "changed": int(rows["changed"].sum()),
         "answered": int(rows["weight"].count()),
-        **{name: value for name, value in estimates.items() if value is not None},
+        **{name: round(value, 4) for name, value in estimates.items() if value is not None},
     }
 
 

@@ -79,7 +79,7 @@ def review_queue(
             "overdue": overdue.height,
             "rows": preview(items.waiting(rows), _SHOWN, rows_shown=10),
             "by reason": _counts(rows, "reason"),
-            "by delivery": _counts(rows, "delivery"),
+            "waiting by delivery": _counts(items.waiting(rows), "delivery"),
             **_urgent_pictures(items.waiting(rows), snapshot, spec),
         },
     )
