@@ -12,6 +12,9 @@ from resources.lake import Lake
 
 ROOT = Path(__file__).resolve().parent.parent
 
+EMBEDDED_LAKE = "lake"
+"""Its folder in the data folder."""
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -64,8 +67,13 @@ def current() -> Deployment:
         spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
         data_dir=Path(os.environ.get("CV_DATA") or ROOT / ".data").resolve(),
         branch=os.environ.get("LAKE_BRANCH") or "main",
-        dagster_url=os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000",
+        dagster_url=(os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/"),
     )
+
+
+def lake_is_there(deployment: Deployment) -> bool:
+    """Whether opening the lake would make none: a server is named, or the embedded lake is in the data folder."""
+    return bool(os.environ.get("LAKEFS_ENDPOINT")) or (deployment.data_dir / EMBEDDED_LAKE).is_dir()
 
 
 def open_lake(deployment: Deployment) -> Lake:
@@ -88,4 +96,4 @@ def open_lake(deployment: Deployment) -> Lake:
         )
     from resources.git_lake import GitLake
 
-    return GitLake(deployment.data_dir / "lake")
+    return GitLake(deployment.data_dir / EMBEDDED_LAKE)

@@ -38,7 +38,9 @@ def rows(task: Mapping[str, Any], annotation: Mapping[str, Any]) -> Iterator[dic
         "retracted": annotation.get("was_cancelled"),
         "uncertain": any(one.get("from_name") == UNCERTAIN for one in regions),
     }
-    objects = [one for region in regions for one in _objects(region)]
+    # What a skipped annotation marked is taken back with it, whatever it is.
+    skipped = annotation.get("was_cancelled") is True
+    objects = [] if skipped else [one for region in regions for one in _objects(region)]
     for one in objects or [{}]:
         yield {**said, **one}
 

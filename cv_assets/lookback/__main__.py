@@ -14,9 +14,13 @@ from cv_assets.frames.files import write_atomically
 from cv_assets.lookback.assets import LakeArchive, html_page
 from cv_assets.lookback.chain import UnknownPartError, explain
 from cv_assets.lookback.page import as_markdown
-from resources.deployments import Deployment, current, open_lake
-from resources.lake import RefNotFoundError
+from resources.deployments import Deployment, current, lake_is_there, open_lake
+from resources.lake import Lake, RefNotFoundError
 from resources.tables import Snapshot
+
+
+class NoLakeError(LookupError):
+    """There is no lake to read: a question must not make one."""
 
 
 def main(given: Sequence[str], deployment: Deployment) -> int:
@@ -25,18 +29,33 @@ def main(given: Sequence[str], deployment: Deployment) -> int:
     if not arguments.part:
         return _refuse("Which part? For example: make explain PART=m07c012")
     try:
-        lake = open_lake(deployment)
+        lake = _lake(deployment)
         archive = LakeArchive(Snapshot(lake, lake.resolve(deployment.branch)), deployment)
         explanation = explain(archive, arguments.part)
-    except (UnknownPartError, RefNotFoundError) as error:
+    except (UnknownPartError, RefNotFoundError, NoLakeError) as error:
         return _refuse(f"{error.args[0]}\nThe data folder is {deployment.data_dir}; CV_DATA names another.")
-    file = arguments.out or deployment.data_dir / "explanations" / f"{file_name(arguments.part)}.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, html_page(explanation, archive))
     console = Console()
     console.print(Markdown(_narrow(as_markdown(explanation))))
+    file = arguments.out or deployment.data_dir / "explanations" / f"{file_name(arguments.part)}.html"
+    try:
+        _write(file, html_page(explanation, archive))
+    except OSError as error:
+        return _refuse(f"The page cannot be written to {file}: {error}. OUT names another file.")
     console.print(f"\nAs a page, with its pictures: {file}", soft_wrap=True, markup=False, highlight=False)
     return 0
+
+
+def _lake(deployment: Deployment) -> Lake:
+    if not lake_is_there(deployment):
+        raise NoLakeError(f"There is no lake in {deployment.data_dir}.")
+    return open_lake(deployment)
+
+
+def _write(file: Path, page: bytes) -> None:
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        raise OSError("it is no regular file")
+    write_atomically(target, page)
 
 
 def file_name(part: str) -> str:

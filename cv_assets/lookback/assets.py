@@ -288,8 +288,9 @@ class LakeArchive:
 
     def tagged(self, version: str) -> str | None:
         """The commit that a version's tag names; None when there is no such tag."""
-        name = tag_name(self._deployment.branch, version)
-        return self._lake.tags(name).get(name)
+        # A branch that was cut from main has main's releases, whose tags carry no branch.
+        own = tag_name(self._deployment.branch, version)
+        return self._lake.tags(own).get(own) or self._lake.tags(version).get(version)
 
     def url(self, source: "Source") -> str:
         """Where a person looks at the object; nothing when it is not there."""

@@ -1,4 +1,4 @@
-"""Why one part got its verdict: from its pictures back to who approved, who labelled, and what people said since.
+"""Why one part got its verdict: from its pictures back to who approved, who labelled, and what people say.
 
 Each table is read as of the commit that the next link names: frames as of the verdict, the model as of its decision,
 the labels as of the split that trained it. Nothing is read as of today but what is said of today.
@@ -242,7 +242,7 @@ def _later_sections(archive: Archive, captures: Sequence[Seen], people: Answers)
     for number, seen in enumerate(captures, start=1):
         which = f" (capture {number} of {len(captures)})" if len(captures) > 1 else ""
         if facts := review_facts(seen, people):
-            yield _section("What people said since", facts, which)
+            yield _section("What people say", facts, which)
     today = archive.read(archive.pin, "releases")
     if now := release_in_force(today.rows) if today.rows.width else None:
         yield _section("In force today", [_in_force_today(now, captures[0].verdict, today.source)])

@@ -1,11 +1,11 @@
-"""An explanation in a few sentences: the verdict, who decided it, what that rests on, what people said since."""
+"""An explanation in a few sentences: the verdict, who decided it, what that rests on, what people say."""
 
 from collections.abc import Iterator, Sequence
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.lookback.explanation import Row
 from cv_assets.lookback.model_links import Behind
-from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, standing
+from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, known_since, standing
 from cv_assets.lookback.words import counted, day, listed, moment
 
 
@@ -22,7 +22,7 @@ def in_short(captures: Sequence[Seen], decided_by: Behind | None, people: Answer
         yield _who_decided(row, decided_by)
         if decided_by is not None:
             yield from _made_by(decided_by)
-        yield _said_since(newest, people)
+        yield _what_people_say(newest, row, people)
     if len(captures) > 1:
         told = (_verdict_in_short(one) for one in captures)
         yield f"{counted(len(captures), 'capture')} of this part, newest first: {'; '.join(told)}."
@@ -57,10 +57,15 @@ def _made_by(behind: Behind) -> Iterator[str]:
         yield f"It met {rows['passed'].sum()} of {criteria}{on}{by}."
 
 
-def _said_since(seen: Seen, people: Answers) -> str:
-    row = seen.verdict or {}
+def _what_people_say(seen: Seen, row: Row, people: Answers) -> str:
+    label = people.labels.row(frame_id=row["frame_id"])
     if truth := known_class(row["frame_id"], people):
-        return f"Since then {comparison(row, truth, seen)}."
+        earlier = known_since(row["frame_id"], people) < row["decided_at"]
+        when = f"Since {'before it was inspected' if earlier else 'then'}"
+        return f"{when} {comparison(row, truth, seen, earlier=earlier)}."
+    if label is not None:
+        votes = f"{counted(label['votes'], 'vote')} by {listed(label['annotators'])}"
+        return f"What it really is, is not decided: {votes} so far."
     return "Nobody has answered what it really is."
 
 

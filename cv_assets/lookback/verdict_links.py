@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import polars as pl
@@ -189,7 +190,16 @@ def review_facts(seen: Seen, people: Answers) -> list[Fact]:
         facts.append(Fact("review", "verified", says, people.benchmark.source))
     if truth := known_class(row["frame_id"], people):
         source = people.benchmark.source if verified is not None else by
-        facts.append(Fact("review", "verdict and people", comparison(row, truth, seen), source))
+        facts.append(
+            Fact(
+                "review",
+                "verdict and people",
+                comparison(
+                    row, truth, seen, earlier=known_since(row["frame_id"], people) < row["decided_at"]
+                ),
+                source,
+            )
+        )
     return facts
 
 
@@ -201,11 +211,26 @@ def known_class(frame_id: str, people: Answers) -> str | None:
     return None if label is None or label["status"] != "agreed" else str(label["label"])
 
 
-def comparison(verdict: Row, truth: str, seen: Seen) -> str:
-    """Whether what people said contradicts the verdict, in words."""
+def known_since(frame_id: str, people: Answers) -> datetime:
+    """When what `known_class` gives was said last. Raises KeyError when it is not known."""
+    verified, label = people.benchmark.row(frame_id=frame_id), people.labels.row(frame_id=frame_id)
+    if verified is not None:
+        return verified["verified_at"]  # type: ignore[no-any-return]
+    if label is None:
+        raise KeyError(frame_id)
+    return label["labelled_at"]  # type: ignore[no-any-return]
+
+
+def comparison(verdict: Row, truth: str, seen: Seen, *, earlier: bool) -> str:
+    """Whether what people said, maybe `earlier` than the verdict, contradicts it, in words."""
     passes, given = pass_class(seen.spec), verdict["verdict"]
     if given == "REVIEW":
-        return f"people say {truth}: they decided what the verdict left to them"
+        left = (
+            "the verdict leaves open what they had decided"
+            if earlier
+            else "they decided what the verdict left to them"
+        )
+        return f"people say {truth}: {left}"
     if passes is None:
         return f"people say {truth}; which class passes is not known, for no spec is published"
     if (given == "PASS") == (truth == passes):

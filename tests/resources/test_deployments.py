@@ -5,7 +5,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from resources.deployments import writing
+from resources.deployments import current, writing
 
 
 @pytest.mark.parametrize("name", ["outbox", "line/outbox", "../data/outbox"])
@@ -41,3 +41,8 @@ def test_what_the_machine_refuses_ends_the_step_in_words():
     assert caught.value.description == (
         "d1.json cannot be written now: the disk is full. Nothing is lost: mend it and re-execute the run from failure."
     )
+
+
+def test_links_to_the_ui_have_no_double_slash(monkeypatch):
+    monkeypatch.setenv("DAGSTER_URL", "http://127.0.0.1:3000/")
+    assert current().dagster_url == "http://127.0.0.1:3000"

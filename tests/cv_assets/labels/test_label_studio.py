@@ -95,6 +95,13 @@ def test_a_skipped_annotation_takes_back_what_was_said():
     assert (row["retracted"], row["objects"]) == (True, [])
 
 
+def test_a_skipped_annotation_is_taken_back_whatever_it_still_marks():
+    polygon = {"type": "polygonlabels", "from_name": "area", "value": {"polygonlabels": ["sound"]}}
+    skipped = read(annotation(polygon, choice("sound"), was_cancelled=True))
+    assert (skipped["retracted"].to_list(), skipped["objects"].to_list()) == ([True], [[]])
+    assert broken_rules(skipped) == [None]
+
+
 def test_the_control_uncertain_marks_the_statement():
     (row,) = read(annotation(choice("sound"), choice("not sure", control="uncertain"))).iter_rows(named=True)
     assert (row["uncertain"], [one["class"] for one in row["objects"]]) == (True, ["sound"])

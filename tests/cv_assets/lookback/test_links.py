@@ -1,5 +1,7 @@
 """The links in words, where a whole chain would be too much to ask for."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 from make_releases import release_row
@@ -7,6 +9,7 @@ from make_replay import inspections, labels, rejected, scored, verified
 
 from cv_assets.labels.schema import Annotations
 from cv_assets.lookback.explanation import Source, Written
+from cv_assets.lookback.in_short import in_short
 from cv_assets.lookback.model_links import (
     Behind,
     benchmark_facts,
@@ -116,6 +119,27 @@ def test_what_people_say_is_held_against_the_verdict(spec, score, truth, tells):
         said(review_facts(seen(row, spec), people(benchmark=verified(a=truth))))["verdict and people"]
         == tells
     )
+
+
+def test_what_people_had_said_before_the_verdict_is_not_told_as_an_answer_to_it(spec):
+    row = {**scored("a", 0.5), "decided_at": scored("a", 0.5)["decided_at"] + timedelta(days=400)}
+    told = said(review_facts(seen(row, spec), people(labels(a="sound"))))
+    assert told["verdict and people"] == ("people say sound: the verdict leaves open what they had decided")
+
+
+def test_the_sentences_say_when_and_whether_people_decided(spec):
+    def last(row, answers):
+        return list(in_short([seen(row, spec)], None, answers))[-1]
+
+    row = scored("a", 0.9)
+    later = {**row, "decided_at": row["decided_at"] + timedelta(days=400)}
+    assert (
+        last(row, people(labels(a="defective"))) == "Since then people say defective: they agree with FAIL."
+    )
+    assert last(later, people(labels(a="defective"))).startswith("Since before it was inspected people say")
+    undecided = last(row, people(labels(a=None)))
+    assert undecided == "What it really is, is not decided: 3 votes by ada so far."
+    assert last(row, people()) == "Nobody has answered what it really is."
 
 
 def test_what_was_verified_stands_above_votes(spec):

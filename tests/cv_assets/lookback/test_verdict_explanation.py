@@ -1,6 +1,8 @@
 """An explanation from its question to its page, on a real embedded lake without a training."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -144,6 +146,25 @@ def test_the_command_refuses_an_unknown_part_in_words(line, deployment, capsys):
     assert capsys.readouterr().err.startswith("No part 'brihgt' was received; 2 parts are known.")
     assert main([""], deployment) == 1
     assert capsys.readouterr().err == "Which part? For example: make explain PART=m07c012\n"
+
+
+def test_a_page_that_cannot_be_written_is_printed_all_the_same_and_said(line, deployment, capsys, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "link", Path("/proc/none/page.html")):
+        assert main(["--out", str(out), "--", "bright"], deployment) == 1
+        printed = capsys.readouterr()
+        assert "Why part bright was sent to people" in printed.out
+        assert printed.err.startswith(f"The page cannot be written to {out}: ")
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_question_makes_no_lake_where_there_is_none(deployment, capsys, tmp_path):
+    elsewhere = replace(deployment, data_dir=tmp_path / "typo")
+    assert main(["bright"], elsewhere) == 1
+    assert capsys.readouterr().err == (
+        f"There is no lake in {tmp_path / 'typo'}.\nThe data folder is {tmp_path / 'typo'}; CV_DATA names another.\n"
+    )
+    assert not (tmp_path / "typo").exists()
 
 
 @pytest.mark.parametrize("part", ["../../etc/passwd", "a b", "-", "Ü", "x" * 300])
