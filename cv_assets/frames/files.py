@@ -76,22 +76,26 @@ def return_file(source: Path, target: Path) -> bool:
     return True
 
 
-def write_atomically(file: Path, content: bytes) -> None:
+def write_atomically(file: Path, content: bytes, *, durably: bool = True) -> None:
     """Write the whole file or none of it: whoever looks sees what was there before, or `content`, complete.
 
     The folder is made when it is missing. While it is written, the file has a hidden name of its own beside it, so
-    that two writers do not mix; a killed writer leaves no more than that.
+    that two writers do not mix; a killed writer leaves no more than that. What need not outlive a loss of power is
+    not written `durably`: it does not wait for the disk.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     try:
         with unfinished.open("xb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durably:
+                stream.flush()
+                os.fsync(stream.fileno())
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+    if not durably:
+        return
     # A name is only there for good once its folder is on the disk, too.
     folder = os.open(file.parent, os.O_RDONLY)
     try:

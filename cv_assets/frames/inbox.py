@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from cv_assets.frames import closing, deliveries
 from cv_assets.frames.deliveries import Known, Manifest, Memory, Receipt, Sight, Waiting
-from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file
+from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file, write_atomically
 from cv_assets.spec.acquisition import Acquisition
 
 Receipts = Mapping[str, Receipt]
@@ -245,15 +245,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, values: Mapping[str, Any], *, durably: bool) -> None:
-    """All of the file or nothing; `durably` also when the machine loses its power."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(values))
-        if durably:
-            stream.flush()
-            os.fsync(stream.fileno())
-    unfinished.replace(file)
+    write_atomically(file, json.dumps(values).encode(), durably=durably)
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:

@@ -20,6 +20,16 @@ class Extension(NamedTuple):
     set_aside: pl.DataFrame
 
 
+def labelled_frames(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
+    """Every frame that is labelled or verified, once: frame_id, label, set (null outside the benchmark), status.
+
+    The benchmark's word stands above votes: a verified frame is agreed.
+    """
+    judged = benchmark_frames.select("frame_id", "label", "set", status=pl.lit("agreed"))
+    voted = label_table.select("frame_id", "label", set=pl.lit(None, dtype=pl.String), status="status")
+    return pl.concat([judged, voted.join(judged, on="frame_id", how="anti")])
+
+
 def extend_benchmark(current: pl.DataFrame, checked: pl.DataFrame, pass_class: str) -> Extension:
     """`current` with the frames that verified benchmark statements add, all in one new version.
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
 from cv_assets.inspection.schema import ASKED, VERDICTS
+from cv_assets.labels.benchmark import labelled_frames
 from cv_assets.lookback.schema import ThresholdReplay
 from cv_assets.lookback.words import counted, listed
 from cv_assets.release.history import another_passes, release_in_force
@@ -75,10 +76,8 @@ def deliveries_to_replay(asked: Sequence[str], inspected: Sequence[str]) -> list
 
 def known_truth(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
     """The class of every frame that has a verified or an agreed label: `frame_id` and `truth`."""
-    agreed = label_table.filter(pl.col("status") == "agreed")
-    # The benchmark comes first: a named person verified it.
-    both = pl.concat([one.select("frame_id", truth="label") for one in (benchmark_frames, agreed)])
-    return both.unique("frame_id", keep="first", maintain_order=True)
+    known = labelled_frames(label_table, benchmark_frames).filter(pl.col("status") == "agreed")
+    return known.select("frame_id", truth="label")
 
 
 def check_classes(truth: pl.DataFrame, scored: pl.DataFrame, classes: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cv_assets.frames.captures import attribute
+from cv_assets.labels.benchmark import labelled_frames
 from cv_assets.spec.training import SPLIT_COLUMNS, Shares, Splits
 from cv_assets.splits.schema import SplitTable
 
@@ -46,7 +47,7 @@ def assemble_splits(
     another one.
     """
     captures = _joined(captures_with_groups(raw_frames, splits.group_by), prepared_frames)
-    candidates = _first_captures(_labelled(label_table, benchmark_frames), captures, prepared_frames)
+    candidates = _first_captures(labelled_frames(label_table, benchmark_frames), captures, prepared_frames)
     judged = captures.filter(pl.col("frame_id").is_in(benchmark_frames["frame_id"].implode()))
     fate = candidates.with_columns(left_out=_why_left_out(judged["group"]))
     used = fate.filter(pl.col("left_out").is_null())
@@ -122,13 +123,6 @@ def _first_names(groups: Iterable[str], pictures: Iterable[str]) -> dict[str, st
     _, component = connected_components(links, directed=False)
     _, first, of_group = np.unique(component[: len(names)], return_index=True, return_inverse=True)
     return dict(zip(names.tolist(), names[first][of_group].tolist(), strict=True))
-
-
-def _labelled(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
-    """Frames with their agreed or verified label; `set` is null outside the benchmark. The benchmark's word counts."""
-    judged = benchmark_frames.select("frame_id", "label", "set", status=pl.lit("agreed"))
-    voted = label_table.select("frame_id", "label", set=pl.lit(None, dtype=pl.String), status="status")
-    return pl.concat([judged, voted.join(judged, on="frame_id", how="anti")])
 
 
 def _first_captures(
