@@ -9,9 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-FIGURES = ("definitions_load_ratio",)
+FIGURES = (
+    "definitions_load_ratio",
+    "psi_kl_vs_evidently",
+    "psi_kl_vs_evidently_512",
+    "drift_false_alarm_share",
+    "drift_power",
+)
 
 
 def main() -> None:
@@ -21,7 +27,7 @@ def main() -> None:
     (folder / "results.json").write_text(
         json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=2) + "\n"
     )
-    table = Table("figure", "value", "unit", "peer", "goal")
+    table = Table(Column("figure", no_wrap=True), "value", "unit", "peer", "goal")
     for name, figure in figures.items():
         table.add_row(name, f"{figure.value:.2f}", figure.unit, figure.peer, figure.goal)
     Console().print(table)

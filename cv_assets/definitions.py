@@ -5,11 +5,14 @@ from typing import Final
 
 import dagster as dg
 
+import cv_assets.alarms.assets
+import cv_assets.drift.assets
 import cv_assets.evaluation.assets
 import cv_assets.frames.assets
 import cv_assets.inspection.assets
 import cv_assets.labels.assets
 import cv_assets.lookback.assets
+import cv_assets.reference.assets
 import cv_assets.release.assets
 import cv_assets.requests.assets
 import cv_assets.review.assets
@@ -31,7 +34,11 @@ from resources.deployments import Deployment, current
 from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 from sensors.new_exports import new_exports
+from sensors.notices import notices
 from sensors.release_passed_candidates import release_passed_candidates
+from sensors.retrain_on_drift import retrain_on_drift
+from sensors.retrain_on_kpi import retrain_on_kpi
+from sensors.retrain_on_schedule import retrain_on_schedule
 from sensors.review_changes import review_changes
 from sensors.spec_changes import spec_changes
 
@@ -42,10 +49,13 @@ STEPS: Final[dict[str, ModuleType]] = {
     "requests": cv_assets.requests.assets,
     "splits": cv_assets.splits.assets,
     "training": cv_assets.training.assets,
+    "reference": cv_assets.reference.assets,
     "evaluation": cv_assets.evaluation.assets,
     "release": cv_assets.release.assets,
     "inspection": cv_assets.inspection.assets,
+    "drift": cv_assets.drift.assets,
     "review": cv_assets.review.assets,
+    "alarms": cv_assets.alarms.assets,
     "lookback": cv_assets.lookback.assets,
 }
 """One module of assets per step, in the order data flows."""
@@ -68,7 +78,17 @@ def definitions(deployment: Deployment) -> dg.Definitions:
             explain,
             refresh,
         ],
-        sensors=[spec_changes, new_deliveries, new_exports, release_passed_candidates, review_changes],
+        sensors=[
+            spec_changes,
+            new_deliveries,
+            new_exports,
+            release_passed_candidates,
+            review_changes,
+            retrain_on_drift,
+            retrain_on_kpi,
+            notices,
+        ],
+        schedules=retrain_on_schedule(spec.retraining),
         resources={"io_manager": tables, "tables": tables, "deployment": deployment},
     )
 
@@ -78,6 +98,7 @@ def _assets(spec: Spec) -> list[dg.AssetsDefinition]:
     return [
         *(asset for asset in fixed if isinstance(asset, dg.AssetsDefinition)),
         *cv_assets.training.assets.checkpoints(spec),
+        cv_assets.reference.assets.drift_reference_asset(spec),
         cv_assets.evaluation.assets.evaluation_report_asset(spec),
     ]
 

@@ -1,12 +1,13 @@
-"""Make what follows from all verdicts and all labels."""
+"""Make what follows from all verdicts, all drift and all labels."""
 
 import dagster as dg
 
 refresh = dg.define_asset_job(
     "refresh",
-    selection=["review_queue", "review_worklist"],
-    description="What people are asked, from all verdicts and labels as they are now, and the worklist that asks them. "
-    "The sensor review_changes requests it; launched by hand it does no harm.",
-    # Two short steps: a process for each would cost more than its work.
+    selection=["review_queue", "review_worklist", "kpis", "alarms"],
+    description="What people are asked, from all verdicts, drift and labels as they are now, the worklist that asks "
+    "them, the KPIs that their answers tell, and the alarms. The sensor review_changes requests it; launched by hand "
+    "it does no harm.",
+    # Four short steps: a process for each would cost more than its work.
     executor_def=dg.in_process_executor,
 )

@@ -6,15 +6,15 @@ from typing import Final
 
 import dagster as dg
 
-STEPS: Final = ("requests", "splits", "training", "evaluation")
+STEPS: Final = ("requests", "splits", "training", "reference", "evaluation")
 
 retrain = dg.define_asset_job(
     "retrain",
     selection=functools.reduce(operator.or_, (dg.AssetSelection.tag("step", step) for step in STEPS)),
-    description="One candidate, from the request to the release decision. Only its request reaches the data branch "
-    "before it is released. Give the partition a new name, e.g. 2026-03-first. In the launchpad, "
-    "`training_request` asks for `reason` (first_release, drift, kpi, schedule or person), `evidence` (what speaks for "
-    "it) and `requested_by`.",
+    description="One candidate, from the request over its models, and what is normal to them, to the release "
+    "decision. Only its request reaches the data branch before it is released. Give the partition a new name, e.g. "
+    "2026-03-first. In the launchpad, `training_request` asks for `reason` (first_release, drift, kpi, schedule or "
+    "person), `evidence` (what speaks for it) and `requested_by`.",
     # A process per step gives torch's memory back; one at a time, for training uses all cores.
     executor_def=dg.multiprocess_executor.configured({"max_concurrent": 1}),
 )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -24,6 +24,7 @@ class Deployment:
     data_dir: Path
     branch: str
     dagster_url: str
+    notify: str = field(default="", repr=False)  # the URLs hold passwords
 
     @property
     def cache_dir(self) -> Path:
@@ -61,13 +62,15 @@ def current() -> Deployment:
     """The deployment that the environment describes.
 
     `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports, embedded lake and cache, `LAKE_BRANCH` the
-    data branch (default `main`), `DAGSTER_URL` the UI that commits link back to.
+    data branch (default `main`), `DAGSTER_URL` the UI that commits and notices link back to, `CV_NOTIFY` the channels
+    that notices go to: URLs of apprise.
     """
     return Deployment(
         spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
         data_dir=Path(os.environ.get("CV_DATA") or ROOT / ".data").resolve(),
         branch=os.environ.get("LAKE_BRANCH") or "main",
         dagster_url=(os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/"),
+        notify=os.environ.get("CV_NOTIFY") or "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Watch the inbox: what settles in it is closed into deliveries, and each delivery is requested until the line is told.
+"""Watch the inbox: what settles in it is closed into deliveries, and each is requested until its drift is measured.
 
 Nothing is kept in the cursor. What is known is on disk (manifests) and in the lake (what is published).
 """
@@ -22,7 +22,7 @@ from resources.partitions import deliveries
 from resources.runs import newest_runs
 from resources.tables import Snapshot, Tables
 
-TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox")
+TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drift_metrics")
 """The tables of a delivery, in the order in which its run makes them."""
 
 FINISHED_BY: Final = TABLES[-1]
@@ -34,8 +34,8 @@ FINISHED_BY: Final = TABLES[-1]
     minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Watches the inbox. Files that settled become a delivery when the spec's `close` says so, and a run "
-    "takes it in, inspects it and tells the line; published files move to `taken/`. A delivery whose run failed waits "
-    "for a person.",
+    "takes it in, inspects it, tells the line and measures its drift; published files move to `taken/`. A delivery "
+    "whose run failed waits for a person.",
 )
 def new_deliveries(
     context: dg.SensorEvaluationContext,

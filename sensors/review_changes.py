@@ -1,6 +1,8 @@
-"""Make the review queue again when what it follows from changed, or when an item came due."""
+"""Make the review queue, KPIs and alarms again when what they follow from changed, or when an item came due."""
 
+import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +14,8 @@ from cv_assets.review.refreshing import Changes, came_due, standing
 from cv_assets.review.schema import ReviewQueue, ReviewWorklist
 from cv_assets.review.worklist import worklist
 from cv_assets.spec.assets import spec_at
-from cv_assets.spec.schema import ProjectSpec
+from cv_assets.spec.load import changed_sections
+from cv_assets.spec.schema import ProjectSpec, Spec
 from resources.deployments import Deployment
 from resources.lake import Commit
 from resources.runs import made_since, newest_run, run_with_key
@@ -20,29 +23,35 @@ from resources.tables import Snapshot, Tables, table_path
 
 QUEUE: Final = table_path("review_queue")
 SPEC: Final = table_path("project_spec")
-INSPECTIONS: Final = "tables/inspections/"
-TABLES: Final = {table_path(name): name for name in ("label_table", "benchmark_frames", "project_spec")}
-"""The inputs that are one table each; a delivery's inspections are written once, and its raw_frames stay."""
-MADE: Final = ("review_queue", "review_worklist")
-"""What a refresh makes."""
+TABLES: Final = {
+    table_path(name): name for name in ("label_table", "benchmark_frames", "releases", "project_spec")
+}
+"""The inputs that are one table each."""
+INSPECTIONS: Final = "inspections"
+DRIFT: Final = "drift_metrics"
+REQUESTS: Final = "training_request"
+"""The inputs of many tables, by delivery or candidate. Inspections are written once, and their raw_frames stay."""
+FOLLOWING: Final = ("kpis", "alarms")
+MADE: Final = ("review_queue", "review_worklist", *FOLLOWING)
+"""What a refresh makes, the queue first. The last two are made from what the queue was, or later."""
 
 
 @dg.sensor(
     job_name="refresh",
     minimum_interval_seconds=9,  # every second look of the daemon, which looks every 5 s
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests the review queue and its worklist again after an inspection, new labels or another review "
-    "section of the spec, when an item came due, and when the worklist asks something else than the queue; one run at "
-    "a time. Else the tick says how the queue stands.",
+    description="Requests the review queue, its worklist, KPIs and alarms again after an inspection, a measurement of "
+    "drift, new labels, a training request, a release or another spec, when an item came due, and when they were not "
+    "made together; one run at a time. Else the tick says how the queue stands.",
 )
 def review_changes(
     context: dg.SensorEvaluationContext,
     tables: dg.ResourceParam[Tables],
     deployment: dg.ResourceParam[Deployment],
 ) -> dg.RunRequest | dg.SkipReason:
-    """Compare the queue's inputs at the head of the data branch with those that it was made from.
+    """Compare the inputs of a refresh at the head of the data branch with those that the queue was made from.
 
-    A run that failed is named until the queue and its worklist are made, by whichever run, or something else changes.
+    A run that failed is named until all that it should have made is made, by whichever run, or something else changes.
     """
     # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
     newest = newest_run(context.instance, "refresh")
@@ -55,10 +64,14 @@ def review_changes(
         return dg.SkipReason(str(failure.description))
     published = next(tables.lake.log(head.commit, QUEUE)) if head.has("review_queue") else None
     queue = head.table("review_queue", or_empty=ReviewQueue)
-    changes = _changes(head, published, queue, spec.labels.guideline, now)
+    changes = _changes(head, published, queue, spec, now, _left_behind(context.instance))
     if published is None and not changes:
         return dg.SkipReason("Nothing to review yet: no delivery was inspected, and nothing is labelled.")
     earlier = run_with_key(context.instance, changes.run_key) if changes else None
+    if earlier and earlier.is_success and changes.not_made:
+        # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
+        changes = changes.not_made
+        earlier = run_with_key(context.instance, changes.run_key)
     if changes and earlier is None:
         return dg.RunRequest(run_key=changes.run_key, tags={"why": changes.why})
     if earlier and not earlier.is_finished:
@@ -69,33 +82,56 @@ def review_changes(
 
 
 def _changes(
-    head: Snapshot, published: Commit | None, queue: pl.DataFrame, guideline: str, now: datetime
+    head: Snapshot,
+    published: Commit | None,
+    queue: pl.DataFrame,
+    spec: Spec,
+    now: datetime,
+    left_behind: tuple[str, ...],
 ) -> Changes:
     """How the inputs at `head` differ from those of the queue that was `published`, and what came due since."""
     lake, input_commit = head.lake, published.metadata.get("input_commit") if published else None
     if published is None or input_commit is None:
         there = [path for path in lake.paths(head.commit, "tables/") if path != SPEC]
         made_by = published.id if published else ""
-        return Changes(made_by, inspected=_inspected(there), tables=_publications(head, there))
+        return _inputs(head, there, made_by=made_by, since="")
     made_from = Snapshot(lake, input_commit)
     changed = [change.path for change in lake.diff(made_from.commit, head.commit, "tables/")]
-    if SPEC in changed and _review(made_from) == _review(head):
+    sections = changed_sections(spec, made_from.table("project_spec", or_empty=ProjectSpec))
+    if SPEC in changed and not sections:
         changed.remove(SPEC)
-    asked = worklist(waiting(queue), guideline)
-    return Changes(
-        made_by=published.id,
-        inspected=_inspected(changed),
-        tables=_publications(head, changed),
+    asked = worklist(waiting(queue), spec.labels.guideline)
+    return replace(
+        _inputs(head, changed, made_by=published.id, since=made_from.commit),
+        sections=tuple(sections),
         due_at=came_due(queue, published.created_at, now),
         worklist_is_stale=not asked.equals(head.table("review_worklist", or_empty=ReviewWorklist)),
+        left_behind=left_behind,
     )
 
 
-def _inspected(paths: Iterable[str]) -> tuple[str, ...]:
+def _inputs(head: Snapshot, paths: Iterable[str], *, made_by: str, since: str) -> Changes:
+    """Which inputs are among these `paths`, which changed after the commit `since`."""
+    paths = list(paths)
+    measured, requested = _partitions(DRIFT, paths), _partitions(REQUESTS, paths)
+    newest = {
+        asset: _newest_publication(head, asset, since)
+        for asset, changed in ((DRIFT, measured), (REQUESTS, requested))
+        if changed
+    }
+    return Changes(
+        made_by=made_by,
+        inspected=_partitions(INSPECTIONS, paths),
+        measured=measured,
+        requested=requested,
+        tables={**_publications(head, paths), **newest},
+    )
+
+
+def _partitions(asset: str, paths: Iterable[str]) -> tuple[str, ...]:
+    folder = f"tables/{asset}/"
     return tuple(
-        path.removeprefix(INSPECTIONS).removesuffix(".parquet")
-        for path in paths
-        if path.startswith(INSPECTIONS)
+        path.removeprefix(folder).removesuffix(".parquet") for path in paths if path.startswith(folder)
     )
 
 
@@ -104,14 +140,35 @@ def _publications(head: Snapshot, paths: Iterable[str]) -> dict[str, str]:
     return {TABLES[path]: next(head.lake.log(head.commit, path)).id for path in paths if path in TABLES}
 
 
-def _review(snapshot: Snapshot) -> list[str]:
-    """What the published spec says about review."""
-    spec = snapshot.table("project_spec", or_empty=ProjectSpec)
-    return spec.filter(pl.col("section") == "review")["value"].to_list()
+def _newest_publication(head: Snapshot, asset: str, since: str) -> str:
+    """The newest commit after `since` that published some partition of `asset`; empty when a person put it there.
+
+    The log is read once: by path it would be read for each of them.
+    """
+    commits = itertools.takewhile(lambda commit: commit.id != since, head.lake.log(head.commit))
+    return next((commit.id for commit in commits if commit.metadata.get("asset") == asset), "")
+
+
+def _left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """What the run that last made the queue did not make beside it, and nothing made since."""
+    keys = [dg.AssetKey(name) for name in ("review_queue", *FOLLOWING)]
+    records = {
+        record.asset_entry.asset_key: record.asset_entry for record in instance.get_asset_records(keys)
+    }
+    made = {key: records[key].last_materialization_record for key in keys if key in records}
+    queue = made.get(keys[0])
+    if queue is None:
+        return ()
+    behind = [
+        key.path[-1]
+        for key in keys[1:]
+        if (one := made.get(key)) is None or (one.run_id != queue.run_id and one.timestamp < queue.timestamp)
+    ]
+    return tuple(behind)
 
 
 def _in_flight(run: dg.DagsterRun) -> str:
-    return f"Run {run.run_id} is refreshing the queue."
+    return f"Run {run.run_id} is refreshing the queue, KPIs and alarms."
 
 
 def _failed(run: dg.DagsterRun, queue: pl.DataFrame, now: datetime) -> str:

@@ -5,7 +5,6 @@ request, the split, the checkpoint, the release, the verdicts and the review que
 """
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -29,15 +28,13 @@ from cv_assets.release.assets import releases
 from cv_assets.requests.assets import training_request
 from cv_assets.review.assets import review_queue
 from resources.contracts import ON_CANDIDATE, Audited, Table
-from resources.deployments import ROOT, Deployment
-from resources.git_lake import GitLake
 from resources.partitions import candidates, deliveries, exports
-from resources.tables import Snapshot, Tables
+from resources.tables import Snapshot
 
 ANNOTATORS = ("ada", "ben", "cleo")
 CANDIDATE = "explained"
 DECISION = {
-    "number": 1, "candidate": CANDIDATE, "criterion": "escape_rate on golden frames: at most 0.3",
+    "number": 1, "candidate": CANDIDATE, "kind": "acceptance", "criterion": "escape_rate on golden frames: at most 0.3",
     "metric": "escape_rate", "set": "golden", "slice": "all", "required": 0.3, "comparison": "at_most",
     "judge": "estimate", "measured": 0.125, "low": 0.05, "high": 0.25, "samples": 16, "passed": True,
     "why": "escape_rate on golden frames is 0.125; at most 0.3 is met", "model": "cnn", "lower": 0.2, "upper": 0.8,
@@ -176,10 +173,7 @@ class Explained(Plant):
 
 def plant_in(folder: Any, instance: dg.DagsterInstance) -> Explained:
     """A plant with a folder and a lake of its own."""
-    (folder / "data").mkdir()
-    shutil.copyfile(ROOT / "specs" / "solar_cells.yaml", folder / "spec.yaml")
-    deployment = Deployment(folder / "spec.yaml", folder / "data", "main", "http://127.0.0.1:3000")
-    return Explained(deployment, Tables(deployment, GitLake(deployment.data_dir / "lake")), instance)
+    return Explained.in_folder(folder, instance)
 
 
 def _capture(delivery: str, part: str, crack: bool, minute: int) -> tuple[dict[str, Any], bytes]:

@@ -118,7 +118,7 @@ def release_row(number: int, version: str, candidate: str, **changed: Any) -> di
         "version": version,
         "candidate": candidate,
         "trigger": "person",
-        "why": "all 4 acceptance criteria are met",
+        "why": "all 4 criteria are met",
         "approver": "quality.lead",
         "concluded_at": NOON,
         "model": MODEL.name,

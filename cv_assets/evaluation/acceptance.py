@@ -1,17 +1,29 @@
-"""Acceptance: which of a candidate's models is proposed, and whether it meets every criterion of the spec.
+"""Acceptance: which of a candidate's models is proposed, and whether it meets the bounds of the spec.
 
 The model is chosen by out-of-fold figures alone: to choose by the benchmark would be to train on it. Missing evidence
 is a criterion that is not met.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from cv_assets.evaluation.band import OperatingBand
-from cv_assets.evaluation.schema import ReleaseDecision
+from cv_assets.evaluation.rulings import (
+    MISSING,
+    NOT_APPLICABLE,
+    Measured,
+    Ruling,
+    at_least_frames,
+    estimate,
+    evidence,
+    figure,
+    frames_of,
+    lacking,
+    number,
+)
 from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Criterion
 
 LOWER_THRESHOLD: Final = "lower_threshold"
@@ -40,7 +52,7 @@ def choose_model(report: pl.DataFrame, models: Sequence[str], select_by: str) ->
     if not known:
         return Choice(models[0], f"{select_by} is not defined out of fold for any model", sound=False)
     best = (min if select_by in SMALLER_IS_BETTER else max)(known, key=lambda model: known[model])
-    told = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+    told = ", ".join(f"{name} {number(value)}" for name, value in values.items())
     return Choice(best, f"best {select_by} out of fold: {told}", sound=True)
 
 
@@ -52,63 +64,42 @@ def band_of(report: pl.DataFrame, model: str) -> OperatingBand:
     return OperatingBand(lower, upper)
 
 
-def decide(
-    report: pl.DataFrame,
-    criteria: Sequence[Criterion],
-    choice: Choice,
-    *,
-    candidate: str,
-    released_version: str | None,
-) -> pl.DataFrame:
-    """One row of `ReleaseDecision` per criterion, in the order of the spec."""
-    band = band_of(report, choice.model)
-    rows = []
-    for number, criterion in enumerate(criteria, start=1):
-        found = report.filter(
-            pl.col("model") == choice.model,
-            pl.col("set") == criterion.set,
-            pl.col("slice") == criterion.slice,
-            pl.col("metric") == criterion.metric,
-        )
-        measured = found.row(0, named=True) if found.height else None
-        passed, why = judge(criterion, measured) if choice.sound else (False, f"no model: {choice.why}")
-        rows.append(
-            {
-                "number": number,
-                "candidate": candidate,
-                "criterion": in_words(criterion),
-                "metric": criterion.metric,
-                "set": criterion.set,
-                "slice": criterion.slice,
-                "required": _required(criterion),
-                "comparison": "at_most" if criterion.at_least is None else "at_least",
-                "judge": criterion.judge,
-                **_evidence(measured),
-                "passed": passed,
-                "why": why,
-                "model": choice.model,
-                "lower": band.lower,
-                "upper": band.upper,
-                "released_version": released_version,
-            }
-        )
-    return pl.DataFrame(rows, schema=ReleaseDecision.create_empty().schema)
+def accept(report: pl.DataFrame, criterion: Criterion, choice: Choice, trained: Container[str]) -> Ruling:
+    """Whether the chosen model meets one criterion; `trained` are the conditions that training frames have."""
+    measured = figure(report, choice.model, criterion.set, criterion.slice, criterion.metric)
+    if criterion.applies == "when_trained" and criterion.slice not in trained:
+        passed, why = True, f"{NOT_APPLICABLE}: no training frame has {criterion.slice}"
+        measured = None
+    elif choice.sound:
+        passed, why = judge(criterion, measured)
+    else:
+        passed, why = False, f"no model: {choice.why}"
+    return Ruling(
+        kind="acceptance",
+        criterion=in_words(criterion),
+        metric=criterion.metric,
+        set=criterion.set,
+        slice=criterion.slice,
+        required=_required(criterion),
+        comparison="at_most" if criterion.at_least is None else "at_least",
+        judge=criterion.judge,
+        passed=passed,
+        why=why,
+        **evidence(measured),
+    )
 
 
-def judge(criterion: Criterion, measured: Mapping[str, Any] | None) -> tuple[bool, str]:
+def judge(criterion: Criterion, measured: Measured | None) -> tuple[bool, str]:
     """Whether a row of the report meets a criterion, and why in words. None, null or too few frames do not."""
-    where = f"{criterion.metric} on {_frames(criterion)}"
-    if measured is None:
-        return False, f"missing evidence: {where} was not measured"
-    samples, told = measured["samples"], f"{where} is {_interval(measured)}"
-    if measured["value"] is None:
-        return False, f"missing evidence: {where} is not defined on its {_counted(samples, 'frame')}"
-    if samples < criterion.min_samples:
-        return False, f"missing evidence: {told}; {criterion.min_samples} frames are required"
+    where = f"{criterion.metric} on {frames_of(criterion.set, criterion.slice)}"
+    lacks = lacking(measured, where, criterion.min_samples)
+    if measured is None or lacks:
+        return False, lacks
     worse_end = "high" if criterion.at_least is None else "low"
     counts = measured[worse_end if criterion.judge == "bound" else "value"]
+    told = f"{where} is {estimate(measured)}"
     if counts is None:
-        return False, f"missing evidence: {told}, too few frames for the {worse_end} end of its interval"
+        return False, f"{MISSING}: {told}, too few frames for the {worse_end} end of its interval"
     sign = -1 if criterion.at_least is None else 1
     passed = sign * counts >= sign * _required(criterion)
     return passed, f"{told}; {_demand(criterion)} is {'met' if passed else 'not met'}"
@@ -116,19 +107,16 @@ def judge(criterion: Criterion, measured: Mapping[str, Any] | None) -> tuple[boo
 
 def in_words(criterion: Criterion) -> str:
     """A criterion as people read it."""
-    few = f", on {criterion.min_samples} frames or more" if criterion.min_samples > 1 else ""
-    return f"{criterion.metric} on {_frames(criterion)}: {_demand(criterion)}{few}"
+    when = ", once such frames train" if criterion.applies == "when_trained" else ""
+    where = frames_of(criterion.set, criterion.slice)
+    few = at_least_frames(criterion.min_samples)
+    return f"{criterion.metric} on {where}: {_demand(criterion)}{few}{when}"
 
 
 def _demand(criterion: Criterion) -> str:
     side = "at most" if criterion.at_least is None else "at least"
     end = f" ({'upper' if criterion.at_least is None else 'lower'} end of its interval)"
     return f"{side} {_required(criterion):g}{end if criterion.judge == 'bound' else ''}"
-
-
-def _frames(criterion: Criterion) -> str:
-    among = "" if criterion.slice == "all" else f" with {criterion.slice}"
-    return f"{criterion.set} frames{among}"
 
 
 def _required(criterion: Criterion) -> float:
@@ -138,30 +126,6 @@ def _required(criterion: Criterion) -> float:
     return bound
 
 
-def _interval(measured: Mapping[str, Any]) -> str:
-    ends = f"[{_number(measured['low'])}, {_number(measured['high'])}]"
-    frames, groups = _counted(measured["samples"], "frame"), _counted(measured["groups"], "group")
-    return f"{_number(measured['value'])} {ends} on {frames} of {groups}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _evidence(measured: Mapping[str, Any] | None) -> dict[str, Any]:
-    found = measured or {"value": None, "low": None, "high": None, "samples": 0}
-    return {"measured": found["value"], **{name: found[name] for name in ("low", "high", "samples")}}
-
-
 def _value(report: pl.DataFrame, model: str, metric: str) -> float | None:
-    rows = report.filter(
-        pl.col("model") == model,
-        pl.col("set") == "out_of_fold",
-        pl.col("slice") == "all",
-        pl.col("metric") == metric,
-    )
-    return rows["value"][0] if rows.height else None
+    found = figure(report, model, "out_of_fold", "all", metric)
+    return None if found is None else found["value"]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from cv_assets.evaluation.band import OperatingBand
-from cv_assets.evaluation.intervals import Interval, Statistic, score_interval
+from cv_assets.evaluation.intervals import Statistic, score_interval
+from cv_assets.reference.quantiles import Interval
 from cv_assets.spec.evaluation import Evaluation
 
 Vector = NDArray[np.float64]

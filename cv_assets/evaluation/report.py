@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from cv_assets.evaluation.acceptance import LOWER_THRESHOLD, UPPER_THRESHOLD
 from cv_assets.evaluation.band import OperatingBand, choose_band, verdict
-from cv_assets.evaluation.intervals import Interval, quantile_interval
 from cv_assets.evaluation.metrics import Judged, Measurement, mean, measure, measurement
 from cv_assets.evaluation.schema import EvaluationReport
 from cv_assets.frames.captures import attribute
+from cv_assets.reference.quantiles import Interval, quantile_interval
 from cv_assets.spec.schema import Spec
 
 JUDGING: Final = ("test", "golden", "challenge")

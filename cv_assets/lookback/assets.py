@@ -13,10 +13,13 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from cv_assets.drift import episodes
+from cv_assets.drift.schema import DriftMetrics
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.lookback.schema import ThresholdReplay, VerdictExplanation
 from cv_assets.release.schema import Releases
+from cv_assets.review.answers import known_truth
 from cv_assets.spec.acquisition import Bounds
 from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
@@ -102,7 +105,10 @@ class Replay(dg.Config):
     )
 
 
-@dg.asset(**THRESHOLD_REPLAY.arguments, deps=["inspections", "label_table", "benchmark_frames", "releases"])
+@dg.asset(
+    **THRESHOLD_REPLAY.arguments,
+    deps=["inspections", "label_table", "benchmark_frames", "releases", "drift_metrics"],
+)
 def threshold_replay(
     context: dg.AssetExecutionContext,
     config: Replay,
@@ -129,16 +135,18 @@ def threshold_replay(
         keys = replay.deliveries_to_replay(config.deliveries, snapshot.partitions("inspections"))
         stored = snapshot.columns("inspections", replay.NEEDED, schema=Inspections, partitions=keys)
         scored = replay.scored_by(stored, version)
-        truth = replay.known_truth(
+        truth = known_truth(
             snapshot.table("label_table", or_empty=LabelTable),
             snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
         )
         replay.check_classes(truth, scored, [one.name for one in spec.classes])
     except replay.CannotReplayError as error:
         raise dg.Failure(f"{error}.", allow_retries=False) from error
-    rows = replay.replay(scored, truth, band)
+    metrics = snapshot.columns("drift_metrics", episodes.NEEDED, schema=DriftMetrics)
+    drifted = episodes.drifted_deliveries(metrics, spec.drift.patience)
+    rows = replay.replay(scored, truth, band, drifted)
     found = effects(rows, spec.evaluation, spec.pass_class)
-    answers, others = replay.answers_by_verdict(scored, rows), replay.contradictions(scored)
+    answers, others = replay.answers_by_verdict(scored, rows, drifted), replay.contradictions(scored)
     figure = replay_figure(rows, replay.bands_in_effect(scored), band, spec.pass_class)
     changed = changed_frames(rows, scored, snapshot.fetch, spec.preparation.bounds.max_pixels)
     yield from THRESHOLD_REPLAY.audited(

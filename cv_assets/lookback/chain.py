@@ -166,19 +166,23 @@ def _behind(archive: Archive, releases: Written, release: Row) -> Behind:
     learned = split.source.input_commit or judged
     labels = archive.read(learned, "label_table")
     statements, exports = _statements(archive, learned, training_labels(split, labels))
+    request = archive.read(judged, "training_request", candidate)
+    asked = request.row(candidate=candidate) or {}
     return Behind(
         release=release,
         releases=releases,
         decision=archive.read(judged, "release_decision", candidate),
         report=archive.read(judged, "evaluation_report", candidate),
         checkpoint=archive.read(judged, f"{release['model']}_checkpoint", candidate),
-        request=archive.read(judged, "training_request", candidate),
+        request=request,
         split=split,
         labels=labels,
         benchmark=archive.read(learned, "benchmark_frames"),
         statements=statements,
         exports=exports,
         tagged=archive.tagged(release["version"]),
+        # What was looked at then: by now the alarm may be closed, by this very release.
+        alarms=archive.read(asked.get("base_commit") or learned, "alarms"),
     )
 
 
@@ -231,7 +235,7 @@ def _pictures(seen: Seen) -> tuple[Picture, ...]:
 def _release_sections(behind: Behind) -> Iterator[Section]:
     version = behind.release["version"]
     yield _section(f"Release {version}", release_facts(behind))
-    yield _section(f"Gate of {version}: acceptance criteria", gate_facts(behind))
+    yield _section(f"Gate of {version}: criteria", gate_facts(behind))
     yield _section(f"Model of {version}", checkpoint_facts(behind))
     yield _section("Why it was trained", request_facts(behind))
     yield _section("Labels that it was trained on", label_facts(behind))

@@ -1,19 +1,16 @@
 """What a replayed band does to escapes, overkill, precision of FAIL and review load, before and after.
 
-The first three need the truth: they are ratios of weighted sums over the captures that people answered for, with
-intervals that respect groups. The last one follows from the verdicts alone. All are shares, 0 to 1.
+They are estimated as the KPIs are, from the captures that people answered for.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
 import polars as pl
 
-from cv_assets.evaluation.intervals import Interval, score_interval
-from cv_assets.evaluation.metrics import weighted_share
-from cv_assets.inspection.schema import VERDICTS
+from cv_assets.review.estimates import Estimate, Sample, estimate, group_numbers, verdict_codes
+from cv_assets.spec.drift import Kpi
 from cv_assets.spec.evaluation import Evaluation
 
 Given = Literal["verdict", "replayed"]
@@ -32,31 +29,14 @@ SHARES: Final = {
 }
 """What each effect is the share of."""
 
-_UNKNOWN: Final = Interval(None, None, None)
+_KPIS: Final[dict[str, Kpi]] = {
+    ESCAPES: "escape_rate",
+    OVERKILL: "overkill",
+    FAIL_PRECISION: "fail_precision",
+    REVIEW_LOAD: "review_share",
+}
 _ROUNDING: Final = 1e-9
 """A share of 2/20 meets a bound of 0.1 whatever the rounding."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share with its interval, and the captures and groups it rests on.
-
-    An `exact` one follows from the verdicts alone and has no interval. `why`: why it is exact, or not known.
-    """
-
-    interval: Interval
-    samples: int = 0
-    groups: int = 0
-    exact: bool = False
-    why: str = ""
-
-    @property
-    def words(self) -> str:
-        """The share with its interval, or why there is none: a share of nothing is not defined, others not known."""
-        value, low, high = self.interval.value, self.interval.low, self.interval.high
-        if value is None:
-            return f"not {'defined' if self.exact else 'known'}: {self.why}"
-        return f"{value:.3f} (exact: {self.why})" if self.exact else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -100,14 +80,15 @@ def effects(rows: pl.DataFrame, settings: Evaluation, pass_class: str) -> list[E
         OVERKILL: settings.band.max_overkill,
         FAIL_PRECISION: settings.band.min_fail_precision,
     }
+    stored, replayed = _sample(rows, "verdict", pass_class), _sample(rows, "replayed", pass_class)
     return [
         Effect(
             name,
-            before=_estimate(name, rows, "verdict", settings, pass_class),
-            after=_estimate(name, rows, "replayed", settings, pass_class),
+            before=estimate(kpi, stored, settings),
+            after=estimate(kpi, replayed, settings),
             bound=bounds.get(name),
         )
-        for name in SHARES
+        for name, kpi in _KPIS.items()
     ]
 
 
@@ -149,7 +130,7 @@ def enough_is_known(found: Sequence[Effect], answers: pl.DataFrame) -> tuple[boo
         f"({', '.join(each)})."
     ]
     if 0 < answered < asked:
-        words.append("The unanswered are taken to be like the answered.")
+        words.append("The unanswered are taken to be like the answered of their verdict.")
     if otherwise:
         words.append(f"{otherwise} more were labelled without being asked about: they do not count here.")
     unclear = [one for one in found if not one.decided]
@@ -167,57 +148,12 @@ def _standing(one: Effect) -> str:
     return "asked for" if one.after.interval.value is None else "not met"
 
 
-def _estimate(name: str, rows: pl.DataFrame, given: Given, settings: Evaluation, pass_class: str) -> Estimate:
-    if name == REVIEW_LOAD:
-        share = Interval(float((rows[given] == "REVIEW").sum() / rows.height), None, None)
-        return Estimate(
-            share, rows.height, len(set(_groups(rows))), exact=True, why="all captures are counted"
-        )
-    decision = "PASS" if name == ESCAPES else "FAIL"
-    if not (rows[given] == decision).any():
-        share_of_none = None if name == FAIL_PRECISION else 0.0
-        none = Interval(share_of_none, None, None)
-        return Estimate(none, exact=True, why=f"no capture gets {decision}")
-    in_play = rows.filter(pl.col(given) == "FAIL") if name == FAIL_PRECISION else rows
-    if why := _unanswered(rows, in_play, given, decision):
-        return Estimate(_UNKNOWN, why=why)
-    return _measured(name, in_play.filter(pl.col("weight").is_not_null()), given, settings, pass_class)
-
-
-def _unanswered(rows: pl.DataFrame, in_play: pl.DataFrame, given: Given, decision: str) -> str:
-    """Which captures in play no answer speaks for; empty when each kind has one.
-
-    Without this, no answer on what passes would read as no escape.
-    """
-    for stored in VERDICTS:
-        of_it = rows.filter(pl.col("verdict") == stored)
-        if stored in in_play["verdict"] and not of_it["weight"].count():
-            return f"people answered for none of the captures that got {stored} ({of_it.height})"
-    for side, got in ((pl.col(given) == decision, "get"), (pl.col(given) != decision, "do not get")):
-        of_it = in_play.filter(side)
-        if of_it.height and not of_it["weight"].count():
-            return f"people answered for none of the captures that {got} {decision} ({of_it.height})"
-    return ""
-
-
-def _measured(
-    name: str, answered: pl.DataFrame, given: Given, settings: Evaluation, pass_class: str
-) -> Estimate:
-    passes_N, fails_N = ((answered[given] == one).to_numpy() for one in ("PASS", "FAIL"))
-    defective_N = (answered["truth"] != pass_class).to_numpy()
-    hits_N, among_N, kind = {
-        ESCAPES: (passes_N, defective_N, "defective"),
-        OVERKILL: (fails_N, ~defective_N, "sound"),
-        FAIL_PRECISION: (defective_N, fails_N, "failed"),
-    }[name]
-    if not among_N.any():
-        return Estimate(_UNKNOWN, why=f"none of the {answered.height} captures answered for is {kind}")
-    group_N = np.unique(_groups(answered), return_inverse=True)[1].astype(np.intp)
-    share = weighted_share(hits_N, among_N, answered["weight"].to_numpy(), group_N)
-    interval = score_interval(share, settings.confidence, settings.assumed_correlation)
-    return Estimate(interval, share.samples, share.groups)
-
-
-def _groups(rows: pl.DataFrame) -> list[str]:
-    """The group of each row; a delivery is the closest thing to one where none is known."""
-    return rows["group"].fill_null(rows["delivery"]).to_list()
+def _sample(rows: pl.DataFrame, given: Given, pass_class: str) -> Sample:
+    answered_N = rows["weight"].is_not_null().to_numpy()
+    return Sample(
+        stored=verdict_codes(rows["verdict"]),
+        given=verdict_codes(rows[given]),
+        weight=rows["weight"].fill_null(0.0).to_numpy(),
+        defective=answered_N & (rows["truth"] != pass_class).fill_null(value=False).to_numpy(),
+        group=group_numbers(rows),
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cv_assets.evaluation.band import OperatingBand, verdict
+from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.lookback.explanation import Finding, Source
 from cv_assets.lookback.model_links import TRAINS, Behind
 from cv_assets.lookback.verdict_links import Seen
@@ -38,8 +39,7 @@ def release_findings(behind: Behind, fetch: Fetch) -> Iterator[Finding]:
     version = row["version"]
     if behind.decision.rows.height:
         rows = behind.decision.rows
-        met = rows["passed"].sum()
-        yield Finding(met == rows.height, f"{version} met {met} of {rows.height} acceptance criteria")
+        yield Finding(bool(rows["passed"].all()), f"gate of {version}: {met_in_words(rows)}")
         judged = rows.select("model", "lower", "upper").row(0)
         yield Finding(
             judged == (row["model"], row["lower"], row["upper"]),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from cv_assets.evaluation.band import OperatingBand
+from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.lookback.explanation import Row
 from cv_assets.lookback.model_links import Behind
 from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, known_since, standing
@@ -51,10 +52,9 @@ def _made_by(behind: Behind) -> Iterator[str]:
     rows, judges = behind.decision.rows, behind.judges
     if rows.height:
         verified = listed(sorted(set(judges["verified_by"].drop_nulls()))) if judges.height else ""
-        on = f", judged on {counted(judges.height, 'benchmark frame')}" if judges.height else ""
+        on = f" on {counted(judges.height, 'benchmark frame')}" if judges.height else ""
         by = f" that {verified} verified" if verified else ""
-        criteria = counted(rows.height, "acceptance criterion", "acceptance criteria")
-        yield f"It met {rows['passed'].sum()} of {criteria}{on}{by}."
+        yield f"It was judged{on}{by}: {met_in_words(rows)}."
 
 
 def _what_people_say(seen: Seen, row: Row, people: Answers) -> str:

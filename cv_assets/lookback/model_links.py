@@ -6,7 +6,9 @@ from typing import Final
 
 import polars as pl
 
+from cv_assets.alarms.opening import names_an_alarm
 from cv_assets.evaluation.band import OperatingBand
+from cv_assets.evaluation.conditions import BENCHMARK_FRAMES
 from cv_assets.lookback.explanation import Fact, Row, Source, Written, missing
 from cv_assets.lookback.words import counted, day, listed, moment, settings, tally
 
@@ -27,7 +29,8 @@ class Behind:
     """What a release rests on, each table as of the commit that it was made from or judged at.
 
     `release` is its row, `releases` the history as it was when that was added. `statements` are the annotations behind
-    the training labels, `exports` says where the export of each is written, and `tagged` what the version's tag names.
+    the training labels, `exports` says where the export of each is written, `tagged` what the version's tag names, and
+    `alarms` is the table of alarms as the request found it.
     """
 
     release: Row
@@ -42,6 +45,7 @@ class Behind:
     statements: pl.DataFrame
     exports: Mapping[str, Source]
     tagged: str | None
+    alarms: Written
 
     @property
     def trained(self) -> Row | None:
@@ -118,7 +122,7 @@ def release_facts(behind: Behind) -> list[Fact]:
 
 
 def gate_facts(behind: Behind) -> list[Fact]:
-    """Every acceptance criterion: what was required, what was measured, whether it is met."""
+    """Every criterion: what was required, what was measured, whether it is met."""
     candidate, table = behind.release["candidate"], behind.decision.source
     if behind.decision.rows.is_empty():
         return missing("gate", candidate, table)
@@ -176,7 +180,27 @@ def request_facts(behind: Behind) -> list[Fact]:
             f"{row['released_version'] or 'no release'}; benchmark version {row['benchmark_version'] or 0}",
             table,
         ),
+        *(_alarm_facts(row["evidence"], behind.alarms) if names_an_alarm(row["evidence"] or "") else ()),
     ]
+
+
+def _alarm_facts(alarm_id: str, alarms: Written) -> list[Fact]:
+    """The alarm that a request names, as it stood when it was asked for."""
+    row = alarms.row(alarm_id=alarm_id)
+    if row is None:
+        return missing("alarm", alarm_id, alarms.source)
+    labels = counted(row["fresh_labels"], "fresh label")
+    facts = [
+        Fact(
+            "alarm", alarm_id, f"{row['state']} since {moment(row['opened_at'])}: {row['why']}", alarms.source
+        ),
+        Fact("alarm", "deliveries", listed(row["deliveries"]) or "none", alarms.source),
+        Fact("alarm", "labels", f"{labels} of {row['needed_labels']} were there", alarms.source),
+    ]
+    if row["page"]:
+        says = f"Evidently's report{': ' + row['page_note'] if row['page_note'] else ''}"
+        facts.append(Fact("alarm", "page", says, alarms.source.of(row["page"])))
+    return facts
 
 
 def label_facts(behind: Behind) -> list[Fact]:
@@ -227,6 +251,10 @@ _OUTCOMES: Final = {"released": "released", "rolled_back": "put back in force", 
 def _measured(row: Row) -> str:
     if not row["passed"]:
         return f"NOT met: {row['why']}"
+    if row["measured"] is None:
+        return str(row["why"])
+    if row["metric"] == BENCHMARK_FRAMES:
+        return f"met: {counted(row['samples'], 'frame')}"
     low, high = ("unknown" if end is None else f"{end:.3g}" for end in (row["low"], row["high"]))
     return f"met: {row['measured']:.3g} (interval {low} to {high}) on {counted(row['samples'], 'frame')}"
 

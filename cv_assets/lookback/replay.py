@@ -1,21 +1,22 @@
 """Threshold replay: what another operating band would have made of stored scores. It changes no verdict.
 
-What a band lets through is known only where people looked: at every REVIEW, and at automatic verdicts drawn at random.
-A capture that they answered for stands for 1 / the probability that they were asked. A frame labelled for another
-reason (it trains, it judges) was not drawn at random: it stands for none but itself.
+What a band lets through is known only where people looked: at every REVIEW, at automatic verdicts drawn at random, and
+at drifted deliveries. A capture that they answered for stands for others by its weight, as in the KPIs. A frame
+labelled for another reason (it trains, it judges) was not drawn at random: it stands for none but itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import polars as pl
 
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
-from cv_assets.inspection.schema import ASKED, VERDICTS
-from cv_assets.labels.benchmark import labelled_frames
+from cv_assets.inspection.schema import VERDICTS
 from cv_assets.lookback.schema import ThresholdReplay
 from cv_assets.lookback.words import counted, listed
 from cv_assets.release.history import another_passes, release_in_force
+from cv_assets.review.asked import asked
+from cv_assets.review.estimates import verdict_codes, weights
 
 NEEDED: Final = (
     "capture_id", "part", "delivery", "group", "frame_id", "prepared_path", "verdict", "audit",
@@ -74,12 +75,6 @@ def deliveries_to_replay(asked: Sequence[str], inspected: Sequence[str]) -> list
     return sorted(set(asked) or inspected)
 
 
-def known_truth(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
-    """The class of every frame that has a verified or an agreed label: `frame_id` and `truth`."""
-    known = labelled_frames(label_table, benchmark_frames).filter(pl.col("status") == "agreed")
-    return known.select("frame_id", truth="label")
-
-
 def check_classes(truth: pl.DataFrame, scored: pl.DataFrame, classes: Sequence[str]) -> None:
     """Raises CannotReplayError when the truth of a scored capture is none of the spec's `classes`.
 
@@ -117,33 +112,48 @@ def contradictions(scored: pl.DataFrame) -> pl.DataFrame:
     return scored.filter(pl.Series(said, dtype=pl.String) != pl.col("verdict"))
 
 
-def replay(scored: pl.DataFrame, truth: pl.DataFrame, band: OperatingBand) -> pl.DataFrame:
+def replay(
+    scored: pl.DataFrame, truth: pl.DataFrame, band: OperatingBand, drifted: Collection[str] = ()
+) -> pl.DataFrame:
     """The stored verdict of every scored capture beside the one that `band` gives, as rows of `ThresholdReplay`.
 
-    `truth` is that of `known_truth`.
+    `truth` is that of `known_truth`, `drifted` are the deliveries that people see whole.
     """
-    answered = ASKED & pl.col("truth").is_not_null()
+    known = asked(scored, drifted).join(
+        truth.select("frame_id", "truth"), on="frame_id", how="left", maintain_order="left"
+    )
+    weight_N = weights(
+        verdict_codes(known["verdict"]),
+        known["probability"].to_numpy(),
+        known["asked"].to_numpy(),
+        known["truth"].is_not_null().to_numpy(),
+    )
     return (
-        scored.join(truth, on="frame_id", how="left", maintain_order="left")
-        .with_columns(
+        known.with_columns(
             replayed=pl.Series([verdict(one, band) for one in scored["defect_score"]], dtype=pl.String),
-            weight=pl.when(answered).then(1 / pl.col("review_probability")),
+            weight=pl.Series(weight_N),
             lower=pl.lit(band.lower),
             upper=pl.lit(band.upper),
         )
-        .with_columns(changed=pl.col("verdict") != pl.col("replayed"))
+        .with_columns(
+            changed=pl.col("verdict") != pl.col("replayed"),
+            weight=pl.when(pl.col("weight") > 0).then("weight"),
+        )
         .select(ThresholdReplay.column_names())
     )
 
 
-def answers_by_verdict(scored: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def answers_by_verdict(
+    scored: pl.DataFrame, rows: pl.DataFrame, drifted: Collection[str] = ()
+) -> pl.DataFrame:
     """How many captures of each stored verdict people were asked about, and how many of these they answered for.
 
     `labelled otherwise` are those whose class is known although nobody was asked. `rows` are those of `replay`.
     """
     answered, known = pl.col("weight").is_not_null(), pl.col("truth").is_not_null()
     counts = (
-        scored.select("capture_id", asked=ASKED)
+        asked(scored, drifted)
+        .select("capture_id", "asked")
         .join(rows, on="capture_id")
         .group_by(stored="verdict")
         .agg(

@@ -19,8 +19,8 @@ class ThresholdReplay(dy.Schema):
     weight = dy.Float64(
         nullable=True,
         min=1,
-        description="How many captures it stands for: 1 / the probability that a person was asked. Null where nobody "
-        "was asked, or none answered: it says nothing of the others.",
+        description="How many captures it stands for: 1 / the probability that a person was asked, and more where "
+        "others of its verdict are unanswered. Null where nobody was asked, or none answered: it stands for none.",
     )
     lower = dy.Float64(description="The replayed band: below it a part passes.")
     upper = dy.Float64(description="The replayed band: from it on a part fails.")
@@ -31,7 +31,8 @@ class VerdictExplanation(dy.Schema):
 
     number = dy.Int64(primary_key=True, min=1, description="Its place in the chain.")
     link = dy.String(
-        description="capture, preparation, verdict, release, gate, checkpoint, request, labels, benchmark, review."
+        description="capture, preparation, verdict, release, gate, checkpoint, request, alarm, labels, benchmark, "
+        "review."
     )
     about = dy.String(description="What it is about: a capture, a version, a criterion, an annotator.")
     fact = dy.String(description="The fact, in words.")

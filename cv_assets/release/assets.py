@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from cv_assets.evaluation.band import OperatingBand
+from cv_assets.evaluation.schema import ReleaseDecision
 from cv_assets.release.history import Conclusion, NotAllowedError, conclude, release_in_force, roll_back
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import in_force
@@ -17,7 +18,7 @@ from resources.tables import Snapshot, Tables, table_path, tag_name
 
 HISTORY_ONLY_GROWS = Check("history_only_grows", "Are all earlier rows as they were?")
 RELEASED_MET_EVERY_CRITERION = Check(
-    "released_met_every_criterion", "Did the newest released candidate meet every acceptance criterion?"
+    "released_met_every_criterion", "Did the newest released candidate meet every criterion?"
 )
 
 RELEASES = TableAsset(
@@ -34,7 +35,10 @@ class Decision(dg.Config):
     candidate: str = Field("", description="The candidate to conclude.")
     back_to: str = Field("", description="The version to put back in force, e.g. v1.0.0.")
     approver: str = Field(description="Who decides; `policy` when no person does.")
-    approve: bool = Field(True, description="False declines a candidate that meets its criteria.")
+    approve: bool = Field(
+        True,
+        description="False declines a candidate: one that meets its criteria, or one whose training never ended well.",
+    )
     why: str = Field("", description="The reason, in words; kept for ever.")
 
 
@@ -62,7 +66,7 @@ def releases(
             rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=spec.release)
         else:
             candidate = _candidate(tables, config.candidate)
-            decision = candidate.table("release_decision", config.candidate)
+            decision = candidate.table("release_decision", config.candidate, or_empty=ReleaseDecision)
             request = candidate.table("training_request", config.candidate).row(0, named=True)
             tables.snapshot(context).reads.update(f"{candidate.commit}:{path}" for path in candidate.reads)
             rows = conclude(
@@ -103,14 +107,13 @@ def _transaction(added: pl.DataFrame, data_branch: str) -> dict[str, Any]:
 
 
 def _candidate(tables: Tables, key: str) -> Snapshot:
-    """The candidate as of its decision: what was made after it, nobody has judged."""
-    candidate = tables.candidate(key)
-    if candidate is None:
-        raise dg.Failure(f"There is no candidate {key!r}: was it trained?", allow_retries=False)
+    """The candidate as of its decision: what was made after it, nobody has judged. As it is, while there is none."""
+    head = tables.head()
+    candidate = tables.candidate(key) or head
+    if not head.has("training_request", key):
+        raise dg.Failure(f"There is no candidate {key!r}: nobody requested it.", allow_retries=False)
     if not candidate.has("release_decision", key):
-        raise dg.Failure(
-            f"Candidate {key} has no release decision yet: evaluate it first.", allow_retries=False
-        )
+        return candidate
     decided = next(tables.lake.log(candidate.commit, table_path("release_decision", key)))
     return Snapshot(tables.lake, decided.id)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.spec.evaluation import Release
 
 
@@ -23,9 +24,9 @@ def propose(candidate: str, decision: pl.DataFrame | None, policy: Release) -> P
     if failed:
         return Proposal(True, f"{candidate} misses {failed} of {decision.height} criteria and is refused")
     if policy.approval == "automatic":
-        return Proposal(True, f"{candidate} meets all {decision.height} criteria and is released by policy")
+        return Proposal(True, f"{candidate} is released by policy: {met_in_words(decision)}")
     return Proposal(
         False,
-        f"{candidate} meets all {decision.height} criteria and waits for the approval of "
-        f"{' or '.join(policy.approvers)} (job `release`)",
+        f"{candidate} waits for the approval of {' or '.join(policy.approvers)} (job `release`): "
+        f"{met_in_words(decision)}",
     )

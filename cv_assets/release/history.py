@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import version_in_force
 from cv_assets.spec.evaluation import Release
@@ -63,12 +64,18 @@ def conclude(
 ) -> pl.DataFrame:
     """`history` and the row that concludes the candidate of `request`: released or refused, with the reason.
 
-    `request` is its training_request row, `decision` its release_decision; `pass_class` and `spec_digest` are those of
-    the spec in force, and a candidate of another one is refused. A candidate already concluded leaves the history as
-    it is. Raises NotAllowedError when a passing candidate is released by someone who may not.
+    `request` is its training_request row, `decision` its release_decision, empty while there is none; `pass_class` and
+    `spec_digest` are those of the spec in force, and a candidate of another one is refused. A candidate already
+    concluded leaves the history as it is. Raises NotAllowedError when someone concludes it who may not, or approves of
+    one that nobody judged.
     """
     if request["candidate"] in history.filter(pl.col("outcome") != "rolled_back")["candidate"]:
         return history
+    if decision.is_empty() and conclusion.approve:
+        raise NotAllowedError(
+            f"candidate {request['candidate']} has no release decision yet: evaluate it first, or decline it "
+            "(`approve: false`)"
+        )
     refusal = reason_to_refuse(history, request, decision, spec_digest)
     if refusal is None and policy.approval == "person" and conclusion.approver not in policy.approvers:
         raise NotAllowedError(
@@ -76,14 +83,16 @@ def conclude(
         )
     if refusal is None and not conclusion.approve:
         refusal = f"declined by {conclusion.approver}: {conclusion.why or 'no reason given'}"
-    judged = decision.row(0, named=True)
+    judged = (
+        {"model": None, "lower": None, "upper": None} if decision.is_empty() else decision.row(0, named=True)
+    )
     return _append(
         history,
         outcome="refused" if refusal else "released",
         version=None if refusal else next_version(history),
         candidate=request["candidate"],
         trigger=request["reason"],
-        why=refusal or conclusion.why or f"all {decision.height} acceptance criteria are met",
+        why=refusal or conclusion.why or met_in_words(decision),
         approver=conclusion.approver,
         concluded_at=conclusion.at,
         model=judged["model"],
@@ -107,7 +116,7 @@ def reason_to_refuse(
         )
     if request["spec_digest"] != spec_digest:
         return "the spec changed since it was requested: request a new candidate and evaluate again"
-    failed = decision.filter(~pl.col("passed"))
+    failed = decision if decision.is_empty() else decision.filter(~pl.col("passed"))
     if not failed.is_empty():
         return f"{failed.height} of {decision.height} criteria are not met: " + "; ".join(failed["why"])
     return None

@@ -1,6 +1,7 @@
 """Contract of the release step."""
 
 import dataframely as dy
+import polars as pl
 
 
 class Releases(dy.Schema):
@@ -22,13 +23,27 @@ class Releases(dy.Schema):
         description="When it was concluded, in UTC.",
         metadata={"volatile": True},
     )
-    model = dy.String(description="The model in force with it.")
+    model = dy.String(
+        nullable=True,
+        description="The model in force with it; null when it was declined before it was judged.",
+    )
     candidate_commit = dy.String(
         description="The candidate as of its decision: checkpoint, evaluation and decision."
     )
-    lower = dy.Float64(description="Below this defect score a part passes; 0 to 1, or 2: every part passes.")
-    upper = dy.Float64(description="At or above this defect score a part fails; 0 to 1, or 2: none does.")
+    lower = dy.Float64(
+        nullable=True, description="Below this defect score a part passes; 0 to 1, or 2: every part passes."
+    )
+    upper = dy.Float64(
+        nullable=True, description="At or above this defect score a part fails; 0 to 1, or 2: none does."
+    )
     pass_class = dy.String(
         description="The class whose parts pass, by the spec that the candidate was judged by."
     )
     spec_digest = dy.String(description="Hash of the spec that the candidate was judged by.")
+
+    @dy.rule()
+    def what_is_in_force_can_decide(cls) -> pl.Expr:  # noqa: N805, D102
+        able = pl.all_horizontal(
+            one.col.is_not_null() for one in (cls.version, cls.model, cls.lower, cls.upper)
+        )
+        return (cls.outcome.col == "refused") | able

@@ -1,21 +1,51 @@
 """The requests step: why a training happens. Its publication on the data branch starts a candidate."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
-from cv_assets.requests.base import name_mistake, new_request, same_request
+from cv_assets.requests.base import (
+    name_mistake,
+    new_request,
+    same_request,
+    unseen_labels,
+    version_in_force,
+)
+from cv_assets.requests.policy import (
+    AUTOMATIC,
+    Decision,
+    Requested,
+    Training,
+    World,
+    gives_way,
+    number_in_force,
+    requested,
+    scheduled,
+)
 from cv_assets.requests.schema import TrainingRequest
-from cv_assets.spec.assets import in_force
-from resources.contracts import Audited, Check, TableAsset
+from cv_assets.spec.assets import in_force, spec_at
+from cv_assets.spec.drift import Retraining
+from cv_assets.spec.schema import ProjectSpec
+from resources.contracts import CONTRACT_CHECK, Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.tables import Tables
+from resources.runs import run_groups
+from resources.tables import Snapshot, Tables, table_path
 
+NEWEST: Final = "training_request/newest.txt"
+"""Names the newest candidate. Every request writes it, so of two that are made at once the second is asked again."""
+
+IS_STILL_WANTED = Check(
+    "is_still_wanted",
+    "Does the retraining policy still ask for it, now that it would start? Else the run gives way: nothing is trained.",
+    blocking=False,
+)
 CANDIDATE_IS_NEW = Check("candidate_is_new", "Was no other training requested under this candidate's name?")
 LABELS_ARE_THERE = Check("labels_are_there", "Is there an agreed label to train on?")
 
@@ -24,7 +54,7 @@ TRAINING_REQUEST = TableAsset(
     TrainingRequest,
     step="requests",
     partitions=candidates,
-    checks=(CANDIDATE_IS_NEW, LABELS_ARE_THERE),
+    checks=(CANDIDATE_IS_NEW, LABELS_ARE_THERE, IS_STILL_WANTED),
 )
 
 
@@ -38,7 +68,7 @@ class Request(dg.Config):
     requested_by: str = Field(description="Who asks: a person's name, or the sensor's.")
 
 
-@dg.asset(**TRAINING_REQUEST.arguments, deps=["label_table", "benchmark_frames"])
+@dg.asset(**TRAINING_REQUEST.arguments, output_required=False, deps=["label_table", "benchmark_frames"])
 def training_request(
     context: dg.AssetExecutionContext,
     config: Request,
@@ -49,13 +79,15 @@ def training_request(
     """Why a training happens, who wants it, and the state of the world that its candidate is judged against.
 
     Publishing it starts the candidate: everything that follows is computed on the candidate's own data branch, which
-    starts at this publication.
+    starts at this publication. A retraining that nobody asked for by hand is held against the policy once more: if
+    something else came first, the run ends here and trains nothing.
     """
-    in_force(project_spec, deployment)
+    spec = in_force(project_spec, deployment)
     snapshot, candidate = tables.snapshot(context), context.partition_key
     if mistake := name_mistake(candidate, snapshot.partitions("training_request")):
         raise dg.Failure(f"{mistake}: choose another name.", allow_retries=False)
     labels = snapshot.table("label_table", or_empty=LabelTable)
+    run = context.run.root_run_id or context.run.run_id
     asked = new_request(
         candidate=candidate,
         reason=config.reason,
@@ -65,13 +97,25 @@ def training_request(
         base_commit=snapshot.commit,
         spec_digest=project_spec["spec_digest"][0],
         benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
-        releases=snapshot.table("releases") if snapshot.has("releases") else pl.DataFrame(),
+        releases=_releases(snapshot),
+        run=run,
     )
-    published = snapshot.table("training_request", candidate, or_empty=TrainingRequest)
+    published = _published(snapshot, candidate)
     repeated = not published.is_empty() and same_request(published, asked)
+    if why := _why_not(snapshot, asked, spec.retraining):
+        context.log.info(why)
+        if context.retry_number:
+            # Another request came between this step's first look and its publication. Dagster has that look's output
+            # on record and would start the next step; a run that re-executes this one has not, and ends here.
+            raise dg.Failure(
+                f"{why} Nothing is trained; tried again, this run ends well.", allow_retries=False
+            )
+        yield from _nothing_is_requested(why)
+        return
     agreed = labels.filter(pl.col("status") == "agreed").height
     yield from TRAINING_REQUEST.audited(
         published if repeated else asked,  # the same request again changes nothing
+        files={NEWEST: candidate.encode()},
         checks=[
             CANDIDATE_IS_NEW.result(
                 published.is_empty() or repeated,
@@ -80,6 +124,113 @@ def training_request(
                 else f"{candidate} was requested before, for another reason: choose another name.",
             ),
             LABELS_ARE_THERE.result(agreed > 0, f"{agreed} frames have an agreed label."),
+            IS_STILL_WANTED.result(
+                True, "The policy asks for it." if config.reason in AUTOMATIC else "A person asks for it."
+            ),
         ],
         metadata={"reason": config.reason, "evidence": config.evidence, "agreed labels": agreed},
     )
+
+
+def look(
+    instance: dg.DagsterInstance, tables: Tables, deployment: Deployment
+) -> tuple[Snapshot, World, Retraining]:
+    """What a sensor or schedule shows the policy, and the spec's rules. Raises dg.Failure while no spec is in force."""
+    # Records first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
+    trainings = [
+        Training(
+            candidate=group.partition,
+            run=group.root,
+            newest=group.newest.run_id,
+            state=group.state,
+            tries=group.tries,
+            ended_as=group.newest.status.value.lower(),
+        )
+        for group in run_groups(instance, "retrain")
+    ]
+    head = tables.head()
+    rules = spec_at(head, deployment).retraining
+    world = replace(_world(head), trainings=trainings)
+    decided = [
+        replace(one, decided=True)
+        if one.open
+        and (mine := tables.candidate(one.candidate))
+        and mine.has("release_decision", one.candidate)
+        else one
+        for one in world.requests
+    ]
+    return head, replace(world, requests=decided), rules
+
+
+def fresh_for_schedule(snapshot: Snapshot) -> int:
+    """How many agreed labels, the benchmark's left out, the training that was requested last has not seen."""
+    requests = snapshot.tables("training_request", or_empty=TrainingRequest).sort("requested_at", "candidate")
+    labels = snapshot.table("label_table", or_empty=LabelTable)
+    seen = labels.clear()
+    if not requests.is_empty():
+        newest = table_path("training_request", requests["candidate"][-1])
+        # A candidate reads the lake as of its request's publication.
+        publication = next(snapshot.lake.log(snapshot.commit, newest))
+        seen = Snapshot(snapshot.lake, publication.id).table("label_table", or_empty=LabelTable)
+    return unseen_labels(labels, seen, snapshot.table("benchmark_frames", or_empty=BenchmarkFrames))
+
+
+def run_config(decision: Decision, reason: str, asks: str) -> dict[str, Any]:
+    """What a sensor or schedule named `asks` gives the run that it requests."""
+    config = {"reason": reason, "evidence": decision.evidence, "requested_by": asks}
+    return {"ops": {"training_request": {"config": config}}}
+
+
+def retries(rules: Retraining) -> dict[str, str]:
+    """The tags by which Dagster's run retries try a failed run again, from the failed step."""
+    return {"dagster/max_retries": str(rules.max_retries), "dagster/retry_strategy": "FROM_FAILURE"}
+
+
+def _world(snapshot: Snapshot) -> World:
+    releases, spec = _releases(snapshot), snapshot.table("project_spec", or_empty=ProjectSpec)
+    return World(
+        alarms=snapshot.table("alarms").to_dicts() if snapshot.has("alarms") else [],
+        requests=requested(
+            _current(snapshot.tables("training_request", or_empty=TrainingRequest)),
+            releases,
+            spec["spec_digest"][0],
+        ),
+        number=number_in_force(releases),
+        version=version_in_force(releases),
+    )
+
+
+def _releases(snapshot: Snapshot) -> pl.DataFrame:
+    return snapshot.table("releases") if snapshot.has("releases") else pl.DataFrame()
+
+
+def _published(snapshot: Snapshot, candidate: str) -> pl.DataFrame:
+    return _current(snapshot.table("training_request", candidate, or_empty=TrainingRequest))
+
+
+def _current(requests: pl.DataFrame) -> pl.DataFrame:
+    """The rows in today's contract: those of an earlier one do not name their run."""
+    return pl.concat([TrainingRequest.create_empty(), requests], how="diagonal")
+
+
+def _why_not(snapshot: Snapshot, row: pl.DataFrame, rules: Retraining) -> str:
+    """Why the request that `row` makes trains nothing; empty when it trains."""
+    releases = _releases(snapshot)
+    (asked,) = requested(row, releases, row["spec_digest"][0])
+    if asked.reason not in AUTOMATIC:
+        return ""
+    world = _world(snapshot)
+    return gives_way(asked, _alarm(asked, snapshot, world), world, rules)
+
+
+def _alarm(asked: Requested, snapshot: Snapshot, world: World) -> Mapping[str, Any] | None:
+    if asked.reason == "schedule":
+        time = scheduled(asked.requested_at, fresh_for_schedule(snapshot), world)
+        return {**time, "alarm_id": asked.evidence}
+    return next((one for one in world.alarms if one["alarm_id"] == asked.evidence), None)
+
+
+def _nothing_is_requested(why: str) -> Iterator[dg.AssetCheckResult]:
+    for check in (Check(CONTRACT_CHECK, ""), CANDIDATE_IS_NEW, LABELS_ARE_THERE):
+        yield check.result(True, "Not applicable: nothing is requested.")
+    yield IS_STILL_WANTED.result(False, why)

@@ -39,6 +39,7 @@ def new_request(
     spec_digest: str,
     benchmark_frames: pl.DataFrame,
     releases: pl.DataFrame,
+    run: str | None = None,
 ) -> pl.DataFrame:
     """The one row of a training request; an empty `releases` may lack its columns."""
     row = {
@@ -51,6 +52,7 @@ def new_request(
         "spec_digest": spec_digest,
         "benchmark_version": version_of(benchmark_frames),
         "released_version": version_in_force(releases),
+        "run": run,
     }
     return pl.DataFrame([row], schema=TrainingRequest.create_empty().schema)
 
@@ -59,3 +61,13 @@ def same_request(published: pl.DataFrame, asked: pl.DataFrame) -> bool:
     """Whether both ask for the same training: candidate, reason, evidence and person agree."""
     told = ["candidate", "reason", "evidence", "requested_by"]
     return published.select(told).equals(asked.select(told))
+
+
+def unseen_labels(labels: pl.DataFrame, seen: pl.DataFrame, benchmark_frames: pl.DataFrame) -> int:
+    """How many agreed labels are not among those `seen` before; a label that changed is another one.
+
+    All are rows of label_table but the benchmark's frames, which never train.
+    """
+    agreed = [one.filter(pl.col("status") == "agreed").select("frame_id", "label") for one in (labels, seen)]
+    fresh = agreed[0].join(agreed[1], on=["frame_id", "label"], how="anti")
+    return fresh.join(benchmark_frames, on="frame_id", how="anti").height

@@ -27,3 +27,8 @@ class TrainingRequest(dy.Schema):
     released_version = dy.String(
         nullable=True, description="What is in force; null before the first release."
     )
+    run = dy.String(
+        nullable=True,
+        description="The Dagster run that asked; one that re-executes it goes on with its request.",
+        metadata={"volatile": True},
+    )

@@ -1,4 +1,4 @@
-"""The review step: what people are asked, and the file that asks them."""
+"""The review step: what people are asked, the file that asks them, and what their answers say of the release."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,24 +7,30 @@ from typing import Final
 import dagster as dg
 import polars as pl
 
+from cv_assets.drift import episodes
+from cv_assets.drift.schema import DriftMetrics
 from cv_assets.frames.files import write_atomically
 from cv_assets.frames.schema import RawFrames
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
+from cv_assets.release.history import release_in_force
+from cv_assets.release.schema import Releases
 from cv_assets.review import queue as items
-from cv_assets.review.schema import STATES, ReviewQueue, ReviewWorklist
+from cv_assets.review.answers import known_truth
+from cv_assets.review.asked import whole_deliveries
+from cv_assets.review.schema import STATES, Kpis, ReviewQueue, ReviewWorklist
 from cv_assets.review.worklist import FILE, PICTURES, picture_name, tasks_json, worklist
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment, writing
-from resources.pictures import montage, picture
+from resources.pictures import figure_png, montage, picture
 from resources.tables import Snapshot, Tables
 
 NOBODY_IS_FORGOTTEN = Check(
     "nobody_is_forgotten",
-    "Has every capture with the verdict REVIEW or drawn for the audit, and every frame whose votes do not decide, its "
-    "item?",
+    "Has every capture of a drifted delivery, with the verdict REVIEW or drawn for the audit, and every frame whose "
+    "votes do not decide, its item?",
 )
 NOTHING_IS_OVERDUE = Check(
     "nothing_is_overdue", "Is every item answered by its due time, or not due yet?", blocking=False
@@ -38,13 +44,32 @@ REVIEW_QUEUE = TableAsset(
 )
 REVIEW_WORKLIST = TableAsset("review_worklist", ReviewWorklist, step="review", kinds=frozenset({"json"}))
 
+NO_KPI_IS_BROKEN = Check(
+    "no_kpi_is_broken",
+    "Does no KPI of the release in force lie with all of its interval beyond the spec's bound, in its newest window?",
+    blocking=False,
+)
+ENOUGH_IS_ANSWERED = Check(
+    "enough_is_answered",
+    "Is enough answered to hold the release in force to every bound of the spec's `kpis`, in its newest window?",
+    blocking=False,
+)
+
+KPIS = TableAsset("kpis", Kpis, step="review", checks=(NO_KPI_IS_BROKEN, ENOUGH_IS_ANSWERED))
+
 MOST_PICTURES: Final = 12
 """How many frames the montage shows."""
 
 _SHOWN: Final = ("part", "reason", "why", "state", "due_at", "delivery", "file_name")
+_SHOWN_KPIS: Final = (
+    "metric", "value", "low", "high", "bound", "verdict", "until", "captures", "asked", "answered"
+)  # fmt: skip
 
 
-@dg.asset(**REVIEW_QUEUE.arguments, deps=["inspections", "raw_frames", "label_table", "benchmark_frames"])
+@dg.asset(
+    **REVIEW_QUEUE.arguments,
+    deps=["inspections", "raw_frames", "label_table", "benchmark_frames", "drift_metrics"],
+)
 def review_queue(
     context: dg.AssetExecutionContext,
     project_spec: pl.DataFrame,
@@ -53,30 +78,36 @@ def review_queue(
 ) -> Audited:
     """What people are asked, and what they answered: a frame is here once, with the reason why it needs a person.
 
-    Frames whose verdict is REVIEW, a random share of those that passed or failed by themselves, and frames whose votes
-    do not decide. An item is answered once its label is agreed in the label table or verified in the benchmark. The
-    table follows from those tables alone: made again, it is the same.
+    Every frame of deliveries that belong to a drift alarm, frames whose verdict is REVIEW, a random share of those that
+    passed or failed by themselves, and frames whose votes do not decide. An item is answered once its label is agreed
+    in the label table or verified in the benchmark. The table follows from those tables alone: made again, it is the
+    same.
     """
     spec, snapshot, now = in_force(project_spec, deployment), tables.snapshot(context), datetime.now(UTC)
     inspections = snapshot.columns("inspections", items.VERDICT_FACTS, schema=Inspections)
     label_table = snapshot.table("label_table", or_empty=LabelTable)
+    whole = whole_deliveries(_drift(snapshot), spec.drift.patience)
     rows = items.review_queue(
         inspections=inspections,
         raw_frames=snapshot.columns("raw_frames", items.RAW_FACTS, schema=RawFrames),
         label_table=label_table,
         benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
+        whole=whole,
         review=spec.review,
     )
     overdue = items.waiting(rows).filter(pl.col("due_at") <= now)
     yield from REVIEW_QUEUE.audited(
         rows,
         checks=[
-            _nobody_is_forgotten(rows, inspections, label_table),
+            _nobody_is_forgotten(
+                rows, inspections, items.forgotten(rows, inspections, label_table, whole["delivery"])
+            ),
             _nothing_is_overdue(overdue, now),
         ],
         metadata={
             **{state: (rows["state"] == state).sum() for state in STATES},
             "overdue": overdue.height,
+            "drifted deliveries": whole.height,
             "rows": preview(items.waiting(rows), _SHOWN, rows_shown=10),
             "by reason": _counts(rows, "reason"),
             "waiting by delivery": _counts(items.waiting(rows), "delivery"),
@@ -118,10 +149,110 @@ def review_worklist(
     )
 
 
+@dg.asset(
+    **KPIS.arguments,
+    # The queue is not read. Made after it, the KPIs know all that it knows, and its commit tells what both do not.
+    deps=["inspections", "label_table", "benchmark_frames", "drift_metrics", "releases", "review_queue"],
+)
+def kpis(
+    context: dg.AssetExecutionContext,
+    project_spec: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """Quality in production: escapes, overkill, precision of FAIL and review load of each release, as far as known.
+
+    A row is about the newest deliveries of a release at the time of one of them, and is estimated from what people
+    answered: an answer stands for as many captures as the probability says with which it was asked for. Where too
+    little is answered the row says so, and nothing follows from it.
+    """
+    from cv_assets.review import kpis as estimated
+    from cv_assets.review.figures import kpis_figure
+
+    spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
+    releases = snapshot.table("releases", or_empty=Releases)
+    truth = known_truth(
+        snapshot.table("label_table", or_empty=LabelTable),
+        snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
+    )
+    rows = estimated.kpis(
+        inspections=snapshot.columns("inspections", estimated.NEEDED, schema=Inspections),
+        truth=truth,
+        drifted=episodes.drifted_deliveries(_drift(snapshot), spec.drift.patience),
+        releases=releases,
+        spec=spec,
+    )
+    now = release_in_force(releases)
+    newest = estimated.newest(rows, now["number"] if now else None)
+    version = str(now["version"]) if now else ""
+    told = rows.filter(pl.col("verdict") != "not_enough")
+    yield from KPIS.audited(
+        rows,
+        checks=[_no_kpi_is_broken(newest, version), _enough_is_answered(newest, version)],
+        metadata={
+            "release": version or "none",
+            "in short": _told(newest) or "The release in force inspected nothing yet.",
+            **{
+                name: round(value, 4)
+                for name, value in newest.select("metric", "value").drop_nulls().iter_rows()
+            },
+            **{name: int(newest[name][0]) for name in ("asked", "answered") if newest.height},
+            "broken": int((newest["verdict"] == "broken").sum()),
+            "rows": preview(newest, _SHOWN_KPIS),
+            "by window": picture(figure_png(kpis_figure(rows)), "each KPI by window, with its interval")
+            if told.height
+            else "No window of any release has enough answers to tell anything yet.",
+        },
+    )
+
+
+def _drift(snapshot: Snapshot) -> pl.DataFrame:
+    return snapshot.columns("drift_metrics", episodes.NEEDED, schema=DriftMetrics)
+
+
+def _no_kpi_is_broken(newest: pl.DataFrame, version: str) -> dg.AssetCheckResult:
+    broken = newest.filter(verdict="broken")
+    if broken.is_empty():
+        bounded = newest.filter(pl.col("bound").is_not_null(), pl.col("verdict") == "ok")["metric"].to_list()
+        said = (
+            f"No KPI of {version} is broken."
+            if version
+            else "No release is in force, so none breaks a bound."
+        )
+        return NO_KPI_IS_BROKEN.result(True, f"{said} Held to its bound: {', '.join(bounded) or 'none'}.")
+    return NO_KPI_IS_BROKEN.result(
+        False,
+        f"{version}, up to {broken['until'][0]}: {_told(broken)}. The table alarms says what follows.",
+        {"broken": broken.height, "offenders": preview(broken, _SHOWN_KPIS)},
+    )
+
+
+def _enough_is_answered(newest: pl.DataFrame, version: str) -> dg.AssetCheckResult:
+    if newest.is_empty():
+        why = f"{version} inspected nothing yet" if version else "no release is in force"
+        return ENOUGH_IS_ANSWERED.result(True, f"There is nothing to answer: {why}.")
+    lacking = newest.filter(pl.col("verdict") == "not_enough", pl.col("bound").is_not_null())
+    if lacking.is_empty():
+        silent = ", ".join(newest.filter(verdict="not_enough")["metric"]) or "nothing"
+        said = f"Enough is answered for every bound of the spec. What is not told of {version}: {silent}."
+        return ENOUGH_IS_ANSWERED.result(True, said)
+    # Its figures change with every answer, these words do not: people are told once of what lacks.
+    names = ", ".join(lacking["metric"])
+    return ENOUGH_IS_ANSWERED.result(
+        False,
+        f"Too little is answered to tell {names} of {version}, and nothing follows from it meanwhile. What lacks is "
+        "told below; answer what waits (docs/review.md says how).",
+        {"lacks": _told(lacking), "offenders": preview(lacking, _SHOWN_KPIS)},
+    )
+
+
+def _told(windows: pl.DataFrame) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in windows.select("metric", "why").iter_rows())
+
+
 def _nobody_is_forgotten(
-    rows: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame
+    rows: pl.DataFrame, inspections: pl.DataFrame, missing: pl.DataFrame
 ) -> dg.AssetCheckResult:
-    missing = items.forgotten(rows, inspections, label_table)
     said = f"{rows.height} items stand for all that people must see of {inspections.height} verdicts."
     if not missing.is_empty():
         frame_id, because = missing.row(0)
@@ -139,9 +270,8 @@ def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckRe
         )
     first = overdue.row(0, named=True)
     said = (
-        f"{overdue.height} overdue at {now:%Y-%m-%d %H:%M} UTC. The longest: {first['part']}, due "
-        f"{first['due_at']:%Y-%m-%d %H:%M}. Label them (docs/review.md says how), or give people more time in the "
-        "spec's `review.due_hours`."
+        f"{overdue.height} overdue. The longest: {first['part']}, due {first['due_at']:%Y-%m-%d %H:%M} UTC. "
+        "Label them (docs/review.md says how), or give people more time in the spec's `review.due_hours`."
     )
     shown = preview(overdue, _SHOWN, rows_shown=10)
     return NOTHING_IS_OVERDUE.result(False, said, {"overdue": overdue.height, "offenders": shown})

@@ -1,14 +1,17 @@
-"""What people are asked, as a pure function of verdicts, labels and benchmark: nothing is remembered elsewhere.
+"""What people are asked, as a pure function of verdicts, drift, labels and benchmark: nothing is remembered elsewhere.
 
 An item is a frame. It is answered when its label is agreed or verified, whenever and for whatever reason that was said.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
 import polars as pl
 
 from cv_assets.inspection.schema import ASKED
+from cv_assets.review.answers import answers
+from cv_assets.review.asked import asked
 from cv_assets.review.schema import REASONS, ReviewQueue
 from cv_assets.spec.inspection import Review
 
@@ -54,17 +57,19 @@ def review_queue(
     raw_frames: pl.DataFrame,
     label_table: pl.DataFrame,
     benchmark_frames: pl.DataFrame,
+    whole: pl.DataFrame,
     review: Review,
 ) -> pl.DataFrame:
     """The rows of ReviewQueue, what is due first on top; independent of the order of rows.
 
-    An item for every frame with the verdict REVIEW or drawn for the random audit, and for every other frame whose votes
-    do not decide. Of inspections and raw_frames it reads VERDICT_FACTS and RAW_FACTS.
+    An item for every frame of a delivery that people see whole, with the verdict REVIEW, or drawn for the random audit,
+    and for every other frame whose votes do not decide. Of inspections and raw_frames it reads VERDICT_FACTS and
+    RAW_FACTS; `whole` are the rows of `whole_deliveries`.
     """
-    asked = _asked(inspections, raw_frames)
-    items = pl.concat([asked, _unsure(label_table, asked, raw_frames, inspections)])
+    asked_about = _asked_about(inspections, raw_frames, whole)
+    items = pl.concat([asked_about, _unsure(label_table, asked_about, raw_frames, inspections)])
     return (
-        items.join(_answers(label_table, benchmark_frames), on="frame_id", how="left")
+        items.join(answers(label_table, benchmark_frames), on="frame_id", how="left")
         .with_columns(
             due_at=pl.col("opened_at") + timedelta(hours=review.due_hours),
             state=pl.when(pl.col("answer").is_not_null())
@@ -85,40 +90,59 @@ def waiting(queue: pl.DataFrame) -> pl.DataFrame:
     return queue.filter(pl.col("state") != "answered")
 
 
-def forgotten(queue: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame) -> pl.DataFrame:
+def forgotten(
+    queue: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame, drifted: Collection[str]
+) -> pl.DataFrame:
     """Frames that people must see but that have no item, with `because`: a row per capture or undecided label."""
-    captures = inspections.filter(ASKED).select(
-        "frame_id",
-        because=pl.format(
-            "{} got {}{}", "part", "verdict", pl.when("audit").then(pl.lit(", audited")).otherwise(pl.lit(""))
-        ),
+    audited = pl.when("audit").then(pl.lit(", audited")).otherwise(pl.lit(""))
+    in_whole = pl.when(pl.col("delivery").is_in(sorted(drifted)))
+    because = pl.format(
+        "{} got {}{}{}",
+        "part",
+        "verdict",
+        audited,
+        in_whole.then(pl.lit(", in a drifted delivery")).otherwise(pl.lit("")),
     )
+    captures = asked(inspections, drifted).filter("asked").select("frame_id", because=because)
     labels = label_table.filter(pl.col("status") == "review").select(
         "frame_id", because=pl.lit("its votes do not decide")
     )
     return pl.concat([captures, labels]).join(queue, on="frame_id", how="anti")
 
 
-def _asked(inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
-    """One item per frame that its verdict or the random audit sends to people."""
-    in_review = pl.col("verdict") == "REVIEW"
+def _asked_about(inspections: pl.DataFrame, raw_frames: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
+    """One item per frame that drift, its verdict or the random audit sends to people."""
+    drifted, in_review = pl.col("drifted_since").is_not_null(), pl.col("verdict") == "REVIEW"
     drawn = pl.format(
         "drawn at random, as {}% of the automatic verdicts are; it was {}: {}",
         (100 * pl.col("review_probability")).round(1),
         "verdict",
         "why",
     )
+    # People were asked about some of them before anybody knew of drift: these keep their due time.
+    came_up_later = drifted & ~ASKED
     return (
-        inspections.filter(ASKED)
+        asked(inspections, whole["delivery"])
+        .filter("asked")
+        .join(whole, on="delivery", how="left")
         .join(raw_frames.select("capture_id", "file_name"), on="capture_id", how="left")
         .with_columns(
             # A verdict stands for good, and so does where its picture is, whatever becomes of the other table.
             path="raw_path",
             file_name=pl.coalesce("file_name", pl.col("raw_path").str.split("/").list.last()),
-            reason=pl.when(in_review).then("reason").otherwise(pl.lit("random_audit")),
-            why=pl.when(in_review).then("why").otherwise(drawn),
-            probability=pl.when(in_review).then(1.0).otherwise("review_probability"),
-            opened_at="decided_at",
+            reason=pl.when(drifted)
+            .then(pl.lit("drifted"))
+            .when(in_review)
+            .then("reason")
+            .otherwise(pl.lit("random_audit")),
+            why=pl.when(drifted)
+            .then(pl.format("{}; it was {}: {}", "drifted_why", "verdict", "why"))
+            .when(in_review)
+            .then("why")
+            .otherwise(drawn),
+            opened_at=pl.when(came_up_later)
+            .then(pl.max_horizontal("decided_at", "drifted_since"))
+            .otherwise("decided_at"),
         )
         .sort(_rank(), "opened_at", "captured_at", "capture_id", "path")
         .unique("frame_id", keep="first", maintain_order=True)
@@ -127,13 +151,13 @@ def _asked(inspections: pl.DataFrame, raw_frames: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unsure(
-    label_table: pl.DataFrame, asked: pl.DataFrame, raw_frames: pl.DataFrame, inspections: pl.DataFrame
+    label_table: pl.DataFrame, asked_about: pl.DataFrame, raw_frames: pl.DataFrame, inspections: pl.DataFrame
 ) -> pl.DataFrame:
     """One item per other frame whose votes do not decide; its capture is the first that has a verdict, if any has."""
     verdicts = inspections.select("capture_id", "verdict", "release", "defect_score")
     return (
         label_table.filter(pl.col("status") == "review")
-        .join(asked, on="frame_id", how="anti")
+        .join(asked_about, on="frame_id", how="anti")
         .join(raw_frames.select(RAW_FACTS), on="frame_id")
         .join(verdicts, on="capture_id", how="left")
         .with_columns(
@@ -161,25 +185,6 @@ def _undecided() -> pl.Expr:
         .then(pl.format("somebody is not sure, of {}", votes))
         .otherwise(pl.format("{} do not agree: {} are for the leading class", votes, leads))
     )
-
-
-def _answers(label_table: pl.DataFrame, benchmark_frames: pl.DataFrame) -> pl.DataFrame:
-    """What people said of each frame; what was verified for the benchmark stands above votes."""
-    verified = benchmark_frames.select(
-        "frame_id",
-        answer="label",
-        answered_by=pl.concat_list("verified_by"),
-        annotations=pl.concat_list("annotation_id"),
-        answered_at="verified_at",
-    )
-    voted = label_table.join(verified, on="frame_id", how="anti").select(
-        "frame_id",
-        answer=pl.when(pl.col("status") == "agreed").then("label"),
-        answered_by="annotators",
-        annotations="annotations",
-        answered_at="labelled_at",
-    )
-    return pl.concat([verified, voted])
 
 
 def _rank() -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Whether the queue must be made again: how its inputs differ from those it was made from, and what came due since."""
+"""Whether a refresh is due: how its inputs differ from those the queue was made from, and what came due since."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _NAMED: Final = 3
 _WORDS: Final = {
     "label_table": "the labels changed",
     "benchmark_frames": "the benchmark changed",
-    "project_spec": "the spec's section review changed",
+    "releases": "the releases changed",
 }
 
 
@@ -23,42 +23,67 @@ _WORDS: Final = {
 class Changes:
     """What the published queue does not know yet.
 
-    `made_by` is the commit that published it, empty while there is none. `inspected` are the deliveries inspected
-    since, `tables` the newest publication of each other input that changed, `due_at` the newest due time that passed
-    without an answer. `worklist_is_stale` when the worklist does not ask what the queue does.
+    `made_by` is the commit that published it, empty while there is none. Since then deliveries were `inspected` and
+    `measured` for drift, trainings `requested`, and `sections` of the spec changed; `tables` holds the newest
+    publication of each input that changed, by name. `due_at` is the newest due time that passed without an answer.
+    `worklist_is_stale` when the worklist does not ask what the queue does; `left_behind` are tables of a refresh that
+    the run which made the queue did not make.
     """
 
     made_by: str = ""
     inspected: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     due_at: datetime | None = None
     worklist_is_stale: bool = False
+    left_behind: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.inspected or self.tables or self.due_at or self.worklist_is_stale)
+        return self._inputs_changed or bool(self.worklist_is_stale or self.left_behind)
 
     @property
     def run_key(self) -> str:
-        """The same for the same changes, however often they are looked at; what comes due counts by the hour."""
+        """The same for the same changes, however often they are looked at; what comes due counts by the hour.
+
+        Whoever looks at changed inputs makes everything: what else is not made counts only where no input changed.
+        """
         hour = f"{self.due_at:%Y-%m-%dT%H}" if self.due_at else ""
         state = [
             self.made_by,
-            sorted(self.inspected),
+            *(sorted(names) for names in (self.inspected, self.measured, self.requested, self.sections)),
             sorted(self.tables.items()),
             hour,
-            self.worklist_is_stale,
+            *([] if self._inputs_changed else [self.worklist_is_stale, sorted(self.left_behind)]),
         ]
         return f"refresh-{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}"
 
     @property
+    def not_made(self) -> "Changes":
+        """Only what is not made although no input changed."""
+        return Changes(self.made_by, worklist_is_stale=self.worklist_is_stale, left_behind=self.left_behind)
+
+    @property
+    def _inputs_changed(self) -> bool:
+        changed = self.inspected or self.measured or self.requested or self.sections or self.tables
+        return bool(changed or self.due_at)
+
+    @property
     def why(self) -> str:
         """The changes in words."""
-        said = [_inspected(self.inspected)] if self.inspected else []
+        said = [_told(self.inspected, "inspected")] if self.inspected else []
+        said += [_told(self.measured, "measured for drift")] if self.measured else []
         said += [_WORDS[name] for name in _WORDS if name in self.tables]
+        said += [f"a training was requested ({', '.join(self.requested)})"] if self.requested else []
+        if self.sections:
+            said.append(f"the spec changed ({', '.join(self.sections)})")
         if self.due_at:
             said.append(f"an item came due at {self.due_at:%Y-%m-%d %H:%M} UTC without an answer")
         if self.worklist_is_stale:
             said.append("the worklist does not ask what the queue does")
+        if self.left_behind:
+            said.append(f"not made with the queue: {' and '.join(self.left_behind)}")
         return "; ".join(said)
 
 
@@ -83,7 +108,8 @@ def standing(queue: pl.DataFrame, now: datetime) -> str:
     )
 
 
-def _inspected(deliveries: tuple[str, ...]) -> str:
+def _told(deliveries: tuple[str, ...], what: str) -> str:
+    """`1 delivery was inspected (d1)`."""
     names = ", ".join(deliveries[:_NAMED]) + (", …" if len(deliveries) > _NAMED else "")
     counted = "1 delivery was" if len(deliveries) == 1 else f"{len(deliveries)} deliveries were"
-    return f"{counted} inspected ({names})"
+    return f"{counted} {what} ({names})"

@@ -6,6 +6,7 @@ import dataframely as dy
 import polars as pl
 
 REASONS: Final = (
+    "drifted",
     "frame_rejected",
     "no_release",
     "preparation_changed",
@@ -32,7 +33,8 @@ class ReviewQueue(dy.Schema):
     path = dy.String(description="Where the picture is in the lake; label exports may name it so.")
     reason = dy.String(
         regex=f"^({'|'.join(REASONS)})$",
-        description="Why: frame_rejected, no_release, preparation_changed, no_score (the model gave no probabilities), "
+        description="Why: drifted (its delivery belongs to a drift alarm), frame_rejected, no_release, "
+        "preparation_changed, no_score (the model gave no probabilities), "
         "low_confidence, random_audit (drawn among the automatic verdicts), unsure_label (votes that came without "
         "being asked for do not decide).",
     )
@@ -76,3 +78,40 @@ class ReviewWorklist(dy.Schema):
     due_at = dy.Datetime(time_zone="UTC", time_unit="us", description="When the answer is due.")
     path = dy.String(description="Where the picture is in the lake.")
     guideline = dy.String(description="The guideline to answer by; Label Studio's export says it again.")
+
+
+class Kpis(dy.Schema):
+    """One KPI of one release over a window of deliveries, estimated from what people answered."""
+
+    release_number = dy.Int64(primary_key=True, description="The release's row in releases.")
+    metric = dy.String(
+        primary_key=True,
+        description="escape_rate: of the defective, those that pass. overkill: of the sound, those that fail. "
+        "fail_precision: of those that fail, the defective. review_share: of all, those sent to people. 0 to 1.",
+    )
+    until = dy.String(
+        primary_key=True,
+        description="The window's last delivery, in the order of captures; there is one for each.",
+    )
+    release = dy.String(description="The version.")
+    captured_to = dy.Datetime(time_zone="UTC", time_unit="us", description="The window's last capture.")
+    deliveries = dy.Int64(min=1, description="Deliveries in the window.")
+    captures = dy.Int64(min=0, description="Captures in the window.")
+    asked = dy.Int64(min=0, description="Captures that people were asked about.")
+    answered = dy.Int64(min=0, description="Of these, those that are answered.")
+    samples = dy.Int64(
+        min=0, description="Answered captures in the denominator; all captures for review_share."
+    )
+    groups = dy.Int64(min=0, description="Groups they come from.")
+    value = dy.Float64(nullable=True, min=0, max=1, description="The estimate; null when it is not known.")
+    low = dy.Float64(nullable=True, min=0, max=1, description="Lower end of its interval.")
+    high = dy.Float64(nullable=True, min=0, max=1, description="Upper end of its interval.")
+    bound = dy.Float64(nullable=True, description="The spec's bound; null when there is none.")
+    verdict = dy.String(
+        regex="^(ok|broken|not_enough|unbounded)$",
+        description="broken: the whole interval lies beyond the bound. not_enough: too little is answered to tell.",
+    )
+    why = dy.String(description="The verdict in words, with its figures.")
+    answered_at = dy.Datetime(
+        nullable=True, time_zone="UTC", time_unit="us", description="The newest answer that counts."
+    )

@@ -1,9 +1,11 @@
-"""Settings of evaluation and release: the operating band, the acceptance criteria, who decides."""
+"""Settings of evaluation and release: the operating band, the criteria of the gate, who decides."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import (
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -49,6 +51,12 @@ SMALLER_IS_BETTER: Final = frozenset(
 )
 """Metrics that a criterion bounds from above; all others from below."""
 
+_NOT_COMPARED: Final = {
+    "latency_p95_ms": "the release is scored again, not timed again: bound it in `acceptance`",
+    "label_agreement": "it tells of labels, not of a model: ask for it in `acceptance`",
+}
+"""Metrics that no candidate can lose against a release, and why."""
+
 
 class Criterion(Section):
     """One thing a candidate must meet to be released."""
@@ -62,6 +70,10 @@ class Criterion(Section):
         "estimate", description="Hold the point estimate to it, or the worse end of its interval."
     )
     min_samples: Count = Field(1, description="Fewer frames than this are missing evidence.")
+    applies: Literal["always", "when_trained"] = Field(
+        "always",
+        description="when_trained: a slice by an attribute is judged only once frames with its value train.",
+    )
 
     @model_validator(mode="after")
     def _one_side(self) -> "Criterion":
@@ -80,6 +92,33 @@ class Criterion(Section):
         if self.metric != "latency_p95_ms" and bound is not None and not 0 <= bound <= 1:
             raise ValueError(f"{self.metric} lies between 0 and 1 (0.8 means 80 %), got {bound:g}")
         return self
+
+    @field_validator("applies")
+    @classmethod
+    def _is_about_a_condition(cls, applies: str, info: ValidationInfo) -> str:
+        slice_ = info.data.get("slice", "")
+        if applies == "when_trained" and (slice_ == "all" or slice_.startswith("class=")):
+            raise ValueError(
+                f"expected `always`: `{slice_}` always trains, an attribute's slice such as `product=mono` may not"
+            )
+        return applies
+
+
+class Regression(Section):
+    """What a candidate may lose against the release in force, both scored now on the same frames."""
+
+    metric: Metric
+    set: Literal["golden", "challenge"] = "golden"
+    slice: str = Field("all", description="As in `acceptance`.")
+    max_loss: Share = Field(description="So much worse than the release it may be: 0.1 of an escape rate.")
+    min_samples: Count = Field(1, description="Fewer frames than this are missing evidence.")
+
+    @field_validator("metric")
+    @classmethod
+    def _is_measured_again(cls, metric: Metric) -> Metric:
+        if why := _NOT_COMPARED.get(metric):
+            raise ValueError(f"expected a metric of both models on the same frames: {why}")
+        return metric
 
 
 class Evaluation(Section):
@@ -105,21 +144,26 @@ class Evaluation(Section):
     acceptance: tuple[Criterion, ...] = Field(
         min_length=1, description="A candidate that misses any of them is refused."
     )
+    regression: tuple[Regression, ...] = Field(
+        (), description="Compared with the release in force; a candidate that loses more is refused."
+    )
+    new_condition_frames: Count = Field(
+        20,
+        description="Golden frames with a condition's value that the benchmark must hold before a model that trained "
+        "on it is judged.",
+    )
 
     @field_validator("acceptance")
     @classmethod
     def _judges_each_thing_once(cls, acceptance: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
-        judged = [(one.metric, one.set, one.slice, one.judge) for one in acceptance]
-        refuse(
-            (
-                (number,),
-                acceptance[number].metric,
-                f"expected each figure to be judged once: [{judged.index(one)}] judges this one already",
-            )
-            for number, one in enumerate(judged)
-            if one in judged[:number]
-        )
+        _refuse_repeated([(one.metric, one.set, one.slice, one.judge) for one in acceptance])
         return acceptance
+
+    @field_validator("regression")
+    @classmethod
+    def _compares_each_thing_once(cls, regression: tuple[Regression, ...]) -> tuple[Regression, ...]:
+        _refuse_repeated([(one.metric, one.set, one.slice) for one in regression])
+        return regression
 
     @field_validator("select_by")
     @classmethod
@@ -129,6 +173,19 @@ class Evaluation(Section):
                 "expected a metric that tells models apart: labels agree the same for all of them"
             )
         return select_by
+
+
+def _refuse_repeated(judged: Sequence[tuple[str, ...]]) -> None:
+    """Refuse every figure, metric first, that was judged before."""
+    refuse(
+        (
+            (number,),
+            one[0],
+            f"expected each figure to be judged once: [{judged.index(one)}] judges this one already",
+        )
+        for number, one in enumerate(judged)
+        if one in judged[:number]
+    )
 
 
 class Release(Section):

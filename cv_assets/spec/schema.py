@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from cv_assets.spec.acquisition import Acquisition, Preparation, overlap
-from cv_assets.spec.evaluation import Criterion, Evaluation, Release
+from cv_assets.spec.drift import Drift, Kpis, Retraining
+from cv_assets.spec.evaluation import Criterion, Evaluation, Regression, Release
 from cv_assets.spec.file_names import group_reads
 from cv_assets.spec.inspection import Inspection, Review
 from cv_assets.spec.labels import Labels
@@ -64,6 +65,9 @@ class Spec(Section):
     release: Release
     inspection: Inspection = Inspection()
     review: Review = Review()
+    drift: Drift = Drift()
+    kpis: Kpis = Kpis()
+    retraining: Retraining = Retraining()
 
     @field_validator("classes")
     @classmethod
@@ -120,8 +124,11 @@ class Spec(Section):
     @classmethod
     def _judges_what_exists(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
         problems: list[Problem] = []
-        for number, criterion in enumerate(evaluation.acceptance):
-            where = ("acceptance", number)
+        asked: list[tuple[tuple[str, int], Criterion | Regression]] = [
+            *((("acceptance", number), one) for number, one in enumerate(evaluation.acceptance)),
+            *((("regression", number), one) for number, one in enumerate(evaluation.regression)),
+        ]
+        for where, criterion in asked:
             if wrong := _unknown_slice(criterion.slice, info.data):
                 problems.append(((*where, "slice"), criterion.slice, wrong))
             else:
@@ -133,6 +140,16 @@ class Spec(Section):
                 problems.append(((*where, "set"), "test", "needs `splits.shares.test` above 0: it is 0"))
         refuse(problems)
         return evaluation
+
+    @field_validator("drift")
+    @classmethod
+    def _looks_through_a_model(cls, drift: Drift, info: ValidationInfo) -> Drift:
+        if "training" in info.data and drift.novelty.model is not None:
+            known = [model.name for model in info.data["training"].models]
+            if drift.novelty.model not in known:
+                expected = f"expected one of `training.models`: {', '.join(known)}"
+                refuse([(("novelty", "model"), drift.novelty.model, expected)])
+        return drift
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -161,7 +178,9 @@ def _folders_before(known: dict[str, Any]) -> Iterable[tuple[str, str]]:
             yield f"`{name}.{key}`", getattr(known[name], key)
 
 
-def _never_reported(criterion: Criterion, classes: tuple[Class, ...]) -> Iterable[tuple[str, str]]:
+def _never_reported(
+    criterion: Criterion | Regression, classes: tuple[Class, ...]
+) -> Iterable[tuple[str, str]]:
     """Keys of a criterion that no row of the evaluation report fits, and what was expected there."""
     metric, slice_ = criterion.metric, criterion.slice
     if metric in ("latency_p95_ms", "label_agreement") and slice_ != "all":

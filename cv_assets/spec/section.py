@@ -46,10 +46,13 @@ Step = Literal[
     "requests",
     "splits",
     "training",
+    "reference",
     "evaluation",
     "release",
     "inspection",
+    "drift",
     "review",
+    "alarms",
     "lookback",
 ]
 

@@ -17,6 +17,9 @@ WEIGHT_PACKAGES: Final = {
 }
 """Installable packages of pretrained weights, and the one architecture that each of them fits."""
 
+RELEASED: Final = "released"
+"""What reports call the model that is in force; no model of a candidate has this name."""
+
 SPLIT_COLUMNS: Final = ("station", "camera", "part", "group")
 """Capture fields by which frames can be kept together; attributes can too."""
 
@@ -149,5 +152,8 @@ class Training(Section):
     @field_validator("models")
     @classmethod
     def _names_differ(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
-        refuse(repeated([model.name for model in models]))
+        names = [model.name for model in models]
+        refuse(repeated(names))
+        taken = "expected another name: reports call the model in force so"
+        refuse(((number, "name"), name, taken) for number, name in enumerate(names) if name == RELEASED)
         return models

@@ -4,6 +4,7 @@ import pytest
 from by_hand import edit_spec
 from filelock import FileLock
 
+from cv_assets.drift.assets import drift_metrics
 from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.spec.assets import project_spec
@@ -51,7 +52,7 @@ def tick(instance, resources):
 
 @pytest.fixture
 def job(resources):
-    assets = [project_spec, raw_frames, prepared_frames, inspections, outbox]
+    assets = [project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics]
     defs = dg.Definitions(assets=assets, jobs=[receive], resources=resources)
     return defs.resolve_job_def("receive")
 
@@ -114,8 +115,8 @@ def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
     said = tick().skip_message
     assert said == (
         f"Run {failed.run_id} of {request.partition_key} ended as failure before raw_frames was published: read why "
-        "there, mend it, then re-execute it from failure, or materialize raw_frames, prepared_frames, inspections and "
-        "outbox of this partition. Its files stay where they are."
+        "there, mend it, then re-execute it from failure, or materialize raw_frames, prepared_frames, inspections, "
+        "outbox and drift_metrics of this partition. Its files stay where they are."
     )
     assert run(request.partition_key).success
     assert tick().skip_message == "1 published file was put away."
@@ -130,11 +131,16 @@ def test_a_delivery_whose_run_failed_between_its_tables_says_which_are_missing(
     failed = run(request.partition_key, raise_on_error=False)
     assert tick().skip_message == (
         f"Run {failed.run_id} of {request.partition_key} ended as failure before outbox was published: read why there, "
-        "mend it, then re-execute it from failure, or materialize outbox of this partition. Its frames are safe in the "
-        "lake. 1 published file was put away."
+        "mend it, then re-execute it from failure, or materialize outbox and drift_metrics of this partition. Its "
+        "frames are safe in the lake. 1 published file was put away."
     )
     (deployment.data_dir / "outbox").unlink()
-    assert run(request.partition_key, asset_selection=[dg.AssetKey("outbox")]).success
+    told = run(request.partition_key, asset_selection=[dg.AssetKey("outbox")])
+    assert tick().skip_message == (
+        f"Run {told.run_id} ended well, but {request.partition_key} is not finished here: materialize drift_metrics of "
+        "this partition."
+    )
+    assert run(request.partition_key, asset_selection=[dg.AssetKey("drift_metrics")]).success
     assert tick().skip_message == "The inbox is empty."
 
 
@@ -147,8 +153,8 @@ def test_a_delivery_that_was_taken_in_before_it_could_be_inspected_says_what_to_
         request.partition_key, asset_selection=[dg.AssetKey("raw_frames"), dg.AssetKey("prepared_frames")]
     )
     assert tick().skip_message.startswith(
-        f"Run {taken.run_id} ended well, but {request.partition_key} is not finished here: materialize inspections and "
-        "outbox of this partition."
+        f"Run {taken.run_id} ended well, but {request.partition_key} is not finished here: materialize inspections, "
+        "outbox and drift_metrics of this partition."
     )
 
 

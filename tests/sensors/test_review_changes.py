@@ -1,4 +1,4 @@
-"""The sensor has the queue made again when something changed, once, and says how it stands otherwise."""
+"""The sensor has queue, KPIs and alarms made again when something changed, once, and says how it stands otherwise."""
 
 import time
 import uuid
@@ -7,18 +7,23 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from by_hand import edit_spec, publish_by_hand
+from make_drift import metric_row, metrics
 from make_labels import delivered, publish
+from make_replay import released
 from make_review import inspections, label, labels, verdict
 from run_results import passed
 
-from cv_assets.review.assets import review_queue, review_worklist
+from cv_assets.alarms.assets import alarms
+from cv_assets.requests.schema import TrainingRequest
+from cv_assets.review.assets import kpis, review_queue, review_worklist
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import load_spec, to_table
 from jobs.refresh import refresh
 from resources.tables import parquet, table_path
 from sensors.review_changes import review_changes
 
-MADE = [review_queue, review_worklist]
+MADE = [review_queue, review_worklist, kpis, alarms]
+UP_TO_DATE = "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
 
 
 @pytest.fixture
@@ -73,6 +78,20 @@ def publish_labels(tables, *rows):
     publish_by_hand(tables.lake, {table_path("label_table"): parquet(labels(*rows))})
 
 
+def publish_spec(tables, deployment):
+    rows = to_table(load_spec(deployment.spec_file))
+    publish_by_hand(tables.lake, {table_path("project_spec"): parquet(rows)})
+
+
+def publish_drift(tables, *rows):
+    """As the asset does: a delivery's table, with the asset's name in the commit."""
+    lake, path = tables.lake, table_path("drift_metrics", rows[0]["delivery"])
+    lake.create_branch("work", lake.resolve("main"))
+    commit = lake.commit("work", {path: parquet(metrics(*rows))}, "drift", {"asset": "drift_metrics"})
+    lake.merge(commit, "main", "drift", {"asset": "drift_metrics"})
+    lake.delete_branch("work")
+
+
 def test_it_waits_for_a_spec_and_for_something_to_review(tables, spec, tick):
     assert tick() == "No spec is published yet: materialize project_spec."
     publish(tables, spec=spec)
@@ -88,7 +107,7 @@ def test_an_inspected_delivery_is_requested_once_and_then_the_queue_is_up_to_dat
     assert request.tags["why"] == "1 delivery was inspected (d1)"
     assert tick().run_key == request.run_key
     assert run_job(request).success
-    assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+    assert tick() == UP_TO_DATE
     inspect("d2", "no_release")
     inspect("d3", "no_release")
     assert tick().tags["why"] == "2 deliveries were inspected (d2, d3)"
@@ -104,9 +123,9 @@ def test_a_refresh_that_changed_nothing_is_not_requested_again(tables, spec, ins
     assert run_job(second).success
     assert tables.head().commit == before
     # What else is published makes no difference.
-    publish_by_hand(tables.lake, {table_path("releases"): b"any"})
+    publish_by_hand(tables.lake, {table_path("outbox", "d2"): b"any"})
     for _ in range(2):
-        assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+        assert tick() == UP_TO_DATE
     inspect("d3", "above_upper")
     assert tick().run_key not in (second.run_key, None)
 
@@ -130,24 +149,113 @@ def test_new_labels_are_requested_also_when_earlier_labels_come_back(tables, spe
     assert len(set(keys)) == 3
 
 
-def test_only_the_section_review_of_another_spec_counts(tables, deployment, spec, inspect, tick, run_job):
+def test_a_delivery_measured_for_drift_is_requested_once_and_again_when_it_is_measured_otherwise(
+    tables, spec, inspect, tick, run_job
+):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
     run_job(tick())
-    edit_spec(deployment, "min_kappa: 0.6", "min_kappa: 0.5")
-    assert "differ in: labels" in tick()
-    publish_by_hand(
-        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    keys = set()
+    for psi in (0.6, 0.7, 0.8):  # ordinary: nobody is asked, and the queue stays as it is
+        publish_drift(tables, metric_row("d1", psi=psi))
+        request = tick()
+        assert request.tags["why"] == "1 delivery was measured for drift (d1)"
+        assert run_job(request).success
+        assert tick() == UP_TO_DATE
+        keys.add(request.run_key)
+    assert len(keys) == 3
+
+
+def test_a_drift_sends_its_deliveries_to_people_and_opens_an_alarm_in_one_refresh(
+    tables, spec, inspect, tick, run_job
+):
+    publish(tables, spec=spec)
+    for hour, delivery in enumerate(("d1", "d2")):
+        inspect(delivery, "below_lower")
+        publish_drift(tables, metric_row(delivery, "drifted", hour=hour))
+    assert (
+        tick().tags["why"]
+        == "2 deliveries were inspected (d1, d2); 2 deliveries were measured for drift (d1, d2)"
     )
-    assert tick().startswith("The queue is up to date")
-    edit_spec(deployment, "due_hours: 48", "due_hours: 24")
-    publish_by_hand(
-        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
-    )
+    assert run_job(tick()).success
+    assert tables.head().table("review_queue")["reason"].to_list() == ["drifted", "drifted"]
+    assert tables.head().table("alarms")["alarm_id"].to_list() == ["drift-r1"]
+    assert tick().startswith("The queue is up to date: 2 open")
+
+
+def test_a_release_and_a_training_request_are_requested_for_alarms_follow_from_them(
+    tables, spec, inspect, tick, run_job
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    publish_by_hand(tables.lake, {table_path("releases"): parquet(released("v1.0.0"))})
     request = tick()
-    assert request.tags["why"] == "the spec's section review changed"
+    assert request.tags["why"] == "the releases changed"
+    assert run_job(request).success
+    assert tick() == UP_TO_DATE
+    asked = TrainingRequest.create_empty()
+    publish_by_hand(tables.lake, {table_path("training_request", "drift-r1-1"): parquet(asked)})
+    request = tick()
+    assert request.tags["why"] == "the releases changed; a training was requested (drift-r1-1)"
+    assert run_job(request).success
+    assert tick() == UP_TO_DATE
+
+
+def test_what_a_refresh_publishes_is_no_change(tables, spec, inspect, tick, run_job):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    assert run_job(tick()).success
+    rows = tables.head()
+    for name in ("kpis", "alarms"):
+        publish_by_hand(tables.lake, {table_path(name): parquet(rows.table(name).clear())})
+    assert tick() == UP_TO_DATE
+
+
+def test_what_somebody_took_from_the_worklist_comes_back_also_while_the_queue_lags_behind_its_inputs(
+    tables, spec, inspect, tick, run_job
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    inspect("d2", "below_lower")  # nobody has to see it: the queue stays as it is
+    assert run_job(tick()).success
+    nothing = tables.head().table("review_worklist").clear()
+    publish_by_hand(tables.lake, {table_path("review_worklist"): parquet(nothing)})
+    request = tick()
+    assert request.tags["why"] == "the worklist does not ask what the queue does"
+    assert run_job(request).success
+    assert tick() == UP_TO_DATE
+
+
+def test_another_spec_is_requested_whatever_section_changed_and_the_same_one_is_not(
+    tables, deployment, spec, inspect, tick, run_job
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    run_job(tick())
+    publish_spec(tables, deployment)  # the same again
+    assert tick() == UP_TO_DATE
+    edit_spec(deployment, "due_hours: 48", "due_hours: 24")
+    assert "differ in: review" in tick()
+    edit_spec(deployment, "min_new_labels: 200", "min_new_labels: 100")
+    publish_spec(tables, deployment)
+    request = tick()
+    assert request.tags["why"] == "the spec changed (review, retraining)"
     assert run_job(request).success
     assert tick().startswith("The queue is up to date")
+
+
+def test_kpis_and_alarms_are_requested_when_the_queue_alone_was_made(
+    tables, spec, inspect, tick, run_job, materialize
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    materialize([project_spec, review_queue, review_worklist], selection=[review_queue, review_worklist])
+    request = tick()
+    assert request.tags["why"] == "not made with the queue: kpis and alarms"
+    assert run_job(request).success
+    assert tick() == UP_TO_DATE
 
 
 def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
@@ -155,7 +263,7 @@ def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
     inspect("d1", "low_confidence")
     run = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
     instance.add_run(run)
-    assert tick() == f"Run {run.run_id} is refreshing the queue."
+    assert tick() == f"Run {run.run_id} is refreshing the queue, KPIs and alarms."
 
 
 @pytest.fixture
@@ -205,7 +313,7 @@ def test_a_worklist_that_could_not_be_written_is_requested_once_more_then_the_ru
     assert tick().startswith("The queue is up to date: 1 open")
 
 
-@pytest.mark.parametrize("by", ["the job launched by hand", "both assets materialized in the UI"])
+@pytest.mark.parametrize("by", ["the job launched by hand", "all materialized in the UI"])
 def test_a_failed_refresh_is_not_named_once_another_run_did_its_work(
     tables, spec, inspect, tick, run_job, instance, materialize, by
 ):
@@ -221,13 +329,11 @@ def test_a_failed_refresh_is_not_named_once_another_run_did_its_work(
     )
     instance.add_run(failed)
     assert tick().startswith(f"Run {failed.run_id} did not refresh the queue")
-    materialize([project_spec, review_queue], selection=[review_queue])
-    assert tick().startswith(f"Run {failed.run_id} did not refresh the queue")
     if by == "the job launched by hand":
         assert run_job().success
     else:
         materialize([project_spec, *MADE], selection=MADE)
-    assert tick() == "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
+    assert tick() == UP_TO_DATE
 
 
 def test_the_worklist_is_requested_when_the_queue_alone_was_materialized(
@@ -239,7 +345,9 @@ def test_the_worklist_is_requested_when_the_queue_alone_was_materialized(
     inspect("d2", "low_confidence")
     materialize([project_spec, review_queue], selection=[review_queue])
     request = tick()
-    assert request.tags["why"] == "the worklist does not ask what the queue does"
+    assert request.tags["why"] == (
+        "the worklist does not ask what the queue does; not made with the queue: kpis and alarms"
+    )
     assert run_job(request).success
     assert tables.head().table("review_worklist").height == 2
     assert tick().startswith("The queue is up to date: 2 open")
@@ -250,9 +358,7 @@ def test_another_guideline_makes_another_worklist(tables, deployment, spec, insp
     inspect("d1", "low_confidence")
     run_job(tick())
     edit_spec(deployment, 'guideline: "1"', 'guideline: "2"')
-    publish_by_hand(
-        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
-    )
+    publish_spec(tables, deployment)
     assert run_job(tick()).success
     assert tables.head().table("review_worklist")["guideline"].to_list() == ["2"]
     assert tick().startswith("The queue is up to date")

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cv_assets.evaluation.acceptance import Choice, choose_model, decide, in_words, judge
-from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
+from cv_assets.evaluation.acceptance import Choice, accept, band_of, choose_model, in_words, judge
+from cv_assets.evaluation.rulings import Ruling
+from cv_assets.evaluation.schema import EvaluationReport
 from cv_assets.spec.evaluation import Criterion
 
 CNN = Choice("cnn", "best", sound=True)
@@ -36,8 +37,8 @@ def report(*rows: tuple) -> pl.DataFrame:
     return pl.DataFrame(table, schema=EvaluationReport.create_empty().schema)
 
 
-def judged(measured: pl.DataFrame, *criteria: Criterion, choice: Choice = CNN) -> pl.DataFrame:
-    return decide(measured, criteria, choice, candidate="first", released_version=None)
+def accepted(measured: pl.DataFrame, criterion: Criterion, *trained: str, choice: Choice = CNN) -> Ruling:
+    return accept(measured, criterion, choice, trained)
 
 
 AUC = ("cnn", "golden", "roc_auc", 0.8, 0.7, 0.9, 100)
@@ -60,7 +61,7 @@ ESCAPES = ("cnn", "golden", "escape_rate", 0.1, 0.05, 0.2, 40)
     ],
 )
 def test_a_criterion_holds_the_estimate_or_the_worse_end_to_its_bound(criterion, passes):
-    assert judged(report(AUC, ESCAPES), criterion)["passed"].to_list() == [passes]
+    assert accepted(report(AUC, ESCAPES), criterion).passed is passes
 
 
 @pytest.mark.parametrize(
@@ -101,35 +102,8 @@ def test_missing_evidence_fails_and_says_what_is_missing(criterion, why):
         ("cnn", "golden", "latency_p95_ms", 12.0, 11.0, None, 20),
         ("vit", "golden", "recall", 1.0, 1.0, 1.0, 100),
     )
-    row = judged(measured, criterion).row(0, named=True)
-    assert (row["passed"], row["why"]) == (False, why)
-
-
-def test_a_decision_row_holds_what_was_asked_measured_and_decided():
-    row = judged(report(AUC, ESCAPES), Criterion(metric="escape_rate", at_most=0.3, min_samples=20)).row(
-        0, named=True
-    )
-    assert row == {
-        "number": 1,
-        "candidate": "first",
-        "criterion": "escape_rate on golden frames: at most 0.3, on 20 frames or more",
-        "metric": "escape_rate",
-        "set": "golden",
-        "slice": "all",
-        "required": 0.3,
-        "comparison": "at_most",
-        "judge": "estimate",
-        "measured": 0.1,
-        "low": 0.05,
-        "high": 0.2,
-        "samples": 40,
-        "passed": True,
-        "why": "escape_rate on golden frames is 0.100 [0.050, 0.200] on 40 frames of 3 groups; at most 0.3 is met",
-        "model": "cnn",
-        "lower": 0.2,
-        "upper": 0.8,
-        "released_version": None,
-    }
+    ruling = accepted(measured, criterion)
+    assert (ruling.passed, ruling.why) == (False, why)
 
 
 CRITERIA = st.builds(
@@ -143,15 +117,33 @@ CRITERIA = st.builds(
 FIGURES = st.none() | st.floats(0, 1)
 
 
-@given(st.lists(CRITERIA, min_size=1), FIGURES, FIGURES, st.integers(0, 300))
-def test_a_criterion_passes_only_on_enough_evidence_that_is_good_enough(criteria, value, low, samples):
-    rows = judged(report(("cnn", "golden", "roc_auc", value, low, 1.0, samples)), *criteria)
-    ReleaseDecision.validate(rows)
-    assert rows["number"].to_list() == list(range(1, len(criteria) + 1))
-    for criterion, row in zip(criteria, rows.iter_rows(named=True), strict=True):
-        counts = low if criterion.judge == "bound" else value
-        there = (criterion.metric, criterion.set) == ("roc_auc", "golden") and None not in (value, counts)
-        assert row["passed"] == (there and samples >= criterion.min_samples and counts >= criterion.at_least)
+@given(CRITERIA, FIGURES, FIGURES, st.integers(0, 300))
+def test_a_criterion_passes_only_on_enough_evidence_that_is_good_enough(criterion, value, low, samples):
+    ruling = accepted(report(("cnn", "golden", "roc_auc", value, low, 1.0, samples)), criterion)
+    counts = low if criterion.judge == "bound" else value
+    there = (criterion.metric, criterion.set) == ("roc_auc", "golden") and None not in (value, counts)
+    assert ruling.passed == (there and samples >= criterion.min_samples and counts >= criterion.at_least)
+
+
+POLY = Criterion(metric="roc_auc", slice="product=poly", at_least=0.9, applies="when_trained")
+
+
+def test_a_condition_that_does_not_train_is_not_judged_and_keeps_no_figure():
+    measured = report(("cnn", "golden", "roc_auc", 0.5, 0.4, 0.6, 100)).with_columns(
+        slice=pl.lit("product=poly")
+    )
+    ruling = accepted(measured, POLY, "product=mono")
+    assert (ruling.passed, ruling.why) == (True, "not applicable: no training frame has product=poly")
+    assert (ruling.measured, ruling.samples) == (None, 0)
+    assert ruling.criterion.endswith("with product=poly: at least 0.9, once such frames train")
+
+
+def test_a_condition_that_trains_is_judged_like_any_other_slice():
+    ruling = accepted(report(), POLY, "product=mono", "product=poly")
+    assert (ruling.passed, ruling.why) == (
+        False,
+        "missing evidence: roc_auc on golden frames with product=poly was not measured",
+    )
 
 
 def test_the_model_is_chosen_by_out_of_fold_figures_never_by_the_benchmark():
@@ -188,13 +180,13 @@ def test_a_model_whose_figure_is_not_defined_is_not_chosen():
 
 def test_where_nothing_speaks_for_any_model_no_criterion_is_met():
     choice = choose_model(report(AUC), ["cnn", "vit"], "f1")
-    row = judged(report(AUC), Criterion(metric="roc_auc", at_least=0.1), choice=choice).row(0, named=True)
-    assert (row["passed"], row["why"]) == (False, "no model: f1 is not defined out of fold for any model")
+    ruling = accepted(report(AUC), Criterion(metric="roc_auc", at_least=0.1), choice=choice)
+    assert (ruling.passed, ruling.why) == (False, "no model: f1 is not defined out of fold for any model")
 
 
 def test_a_report_without_a_band_is_refused():
     with pytest.raises(ValueError, match="no operating band for 'resnet'"):
-        judged(report(AUC), choice=Choice("resnet", "", sound=True))
+        band_of(report(AUC), "resnet")
 
 
 def test_a_bound_on_the_interval_is_said_in_words():

@@ -19,6 +19,7 @@ from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
 
 SPEC = load_spec(Path(__file__).parents[3] / "specs" / "solar_cells.yaml")
+SETS = ("out_of_fold", "test", "golden", "challenge")
 BAND = {"cnn": OperatingBand(0.3, 0.7)}
 
 
@@ -104,23 +105,28 @@ def test_kept_scores_say_the_verdict_of_the_models_own_band():
     assert kept["defect_score"].to_list() == pytest.approx([0.2, 0.25, 0.9])
 
 
-def test_a_criterion_is_accepted_exactly_where_the_report_has_a_figure():
+@pytest.fixture(scope="module")
+def every_figure():
+    """The report on sets that hold every class and condition, and its rows with a figure."""
     cases = [("sound", "mono"), ("defective", "mono"), ("sound", "poly"), ("defective", "poly")] * 2
-    sets = ("out_of_fold", "test", "golden", "challenge")
     scores = pl.concat(
         scored(frames(set_, label, product=product), 0.2 + place / 10).with_columns(
             frame_id=pl.lit(f"{set_}{place}")
         )
-        for set_ in sets
+        for set_ in SETS
         for place, (label, product) in enumerate(cases)
     )
     agreement = dict.fromkeys(scores["frame_id"], 1.0)
-    rows = report(scores, BAND, agreement, {("cnn", set_): [1.0] for set_ in sets}, SPEC)
-    figures = rows.filter(pl.col("value").is_not_null(), ~pl.col("metric").str.ends_with("_threshold"))
+    rows = report(scores, BAND, agreement, {("cnn", set_): [1.0] for set_ in SETS}, SPEC)
+    return rows, rows.filter(pl.col("value").is_not_null(), ~pl.col("metric").str.ends_with("_threshold"))
+
+
+def test_a_criterion_is_accepted_exactly_where_the_report_has_a_figure(every_figure):
+    rows, figures = every_figure
     sections = SPEC.model_dump(mode="json")
     sections["splits"]["shares"] = {"train": 0.5, "test": 0.5}
     accepted = set()
-    for asked in itertools.product(sets, rows["slice"].unique(), get_args(Metric)):
+    for asked in itertools.product(SETS, rows["slice"].unique(), get_args(Metric)):
         criterion = dict(zip(("set", "slice", "metric"), asked, strict=True))
         criterion["at_most" if criterion["metric"] in SMALLER_IS_BETTER else "at_least"] = 0.5
         sections["evaluation"]["acceptance"] = [criterion]
@@ -128,6 +134,21 @@ def test_a_criterion_is_accepted_exactly_where_the_report_has_a_figure():
             Spec.model_validate(sections)
             accepted.add(asked)
     assert accepted == set(figures.select("set", "slice", "metric").iter_rows())
+
+
+def test_a_loss_can_be_bounded_exactly_where_the_report_compares(every_figure):
+    rows, figures = every_figure
+    compared = figures.filter(
+        pl.col("set").is_in(("golden", "challenge")), pl.col("metric") != "latency_p95_ms"
+    )
+    sections, accepted = SPEC.model_dump(mode="json"), set()
+    for asked in itertools.product(("golden", "challenge"), rows["slice"].unique(), get_args(Metric)):
+        criterion = dict(zip(("set", "slice", "metric"), asked, strict=True))
+        sections["evaluation"]["regression"] = [{**criterion, "max_loss": 0.5}]
+        with contextlib.suppress(ValidationError):
+            Spec.model_validate(sections)
+            accepted.add(asked)
+    assert accepted == set(compared.select("set", "slice", "metric").iter_rows())
 
 
 def test_a_label_that_the_spec_does_not_know_is_refused():

@@ -10,6 +10,7 @@ import torch
 from make_candidates import CANDIDATE, Plant, as_table
 from run_results import metadata
 
+from cv_assets.drift.assets import drift_metrics
 from cv_assets.evaluation.schema import ReleaseDecision
 from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.inspection.assets import inspections, outbox
@@ -84,7 +85,7 @@ def test_a_released_model_judges_what_is_dropped_and_the_line_is_told(
     assert request.tags["why"] == f"{key}: closed with 3 files: m08 is complete (3 of 3)"
     instance.add_dynamic_partitions(deliveries.name, [key])
     defs = dg.Definitions(
-        assets=[project_spec, raw_frames, prepared_frames, inspections, outbox],
+        assets=[project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics],
         jobs=[receive],
         resources=resources,
     )

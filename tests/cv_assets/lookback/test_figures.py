@@ -7,7 +7,8 @@ from make_replay import WORKED, WORKED_BENCHMARK, WORKED_LABELS
 
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand
 from cv_assets.lookback.figures import changed_frames, replay_figure
-from cv_assets.lookback.replay import bands_in_effect, known_truth, replay
+from cv_assets.lookback.replay import bands_in_effect, replay
+from cv_assets.review.answers import known_truth
 
 TRUTH = known_truth(WORKED_LABELS, WORKED_BENCHMARK)
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from make_alarms import FIRST, made, measured, request, short
 from make_releases import release_row
 from make_replay import inspections, labels, rejected, scored, verified
 
@@ -17,10 +18,12 @@ from cv_assets.lookback.model_links import (
     gate_facts,
     label_facts,
     release_facts,
+    request_facts,
 )
 from cv_assets.lookback.verdict_links import STATEMENT, Answers, Seen, review_facts, verdict_facts
 from cv_assets.release.schema import Releases
-from cv_assets.spec.load import to_table
+from cv_assets.spec.load import load_spec, to_table
+from resources.deployments import ROOT
 
 HERE = Source("c" * 40, "tables/somewhere.parquet")
 NOTHING = Written(pl.DataFrame(), HERE)
@@ -32,7 +35,7 @@ def written(rows):
 
 def behind(*rows, **tables):
     history = pl.DataFrame(list(rows), schema=Releases.create_empty().schema)
-    names = ("decision", "report", "checkpoint", "request", "split", "labels", "benchmark")
+    names = ("decision", "report", "checkpoint", "request", "split", "labels", "benchmark", "alarms")
     return Behind(
         release=history.row(-1, named=True),
         releases=written(history),
@@ -83,10 +86,75 @@ def test_a_link_whose_table_is_lost_is_missing_and_not_left_out(link):
     assert fact.source == HERE
 
 
+def test_the_gate_says_what_was_met_what_did_not_apply_and_what_the_benchmark_held():
+    rows = [
+        ("overkill", "overkill on golden frames", 0.1, 0.05, 0.2, 40, "0.100; at most 0.3 is met"),
+        (
+            "escape_rate",
+            "escape_rate with product=poly",
+            None,
+            None,
+            None,
+            0,
+            "not applicable: no training frame",
+        ),
+        (
+            "benchmark_frames",
+            "golden frames with product=mono",
+            1180.0,
+            None,
+            None,
+            1180,
+            "1180, at least 20",
+        ),
+    ]
+    names = ["metric", "criterion", "measured", "low", "high", "samples", "why"]
+    decision = pl.DataFrame(rows, schema=names, orient="row").with_columns(passed=True)
+    told = said(gate_facts(behind(release_row(1, "v1.0.0", "c1"), decision=written(decision))))
+    assert told == {
+        "overkill on golden frames": "met: 0.1 (interval 0.05 to 0.2) on 40 frames",
+        "escape_rate with product=poly": "not applicable: no training frame",
+        "golden frames with product=mono": "met: 1,180 frames",
+    }
+
+
 def test_a_release_without_a_benchmark_says_so():
     assert said(benchmark_facts(behind(release_row(1, "v1.0.0", "c1")))) == {
         "version 0": "there was no benchmark"
     }
+
+
+def test_a_training_that_an_alarm_asked_for_names_it_as_it_stood_then():
+    asked = pl.DataFrame([request("drift-r1-1", "drift-r1", hour=10)])
+    drifted = [measured(f"d{n}", "drifted", hour=n) for n in (1, 2)]
+    spec = short(load_spec(ROOT / "specs" / "solar_cells.yaml"))
+    alarms = made(spec, metrics=drifted, releases=[FIRST]).with_columns(
+        page=pl.lit("alarms/drift-r1/evidently.html"), page_note=pl.lit("it calls 9 of 15 drifted")
+    )
+    tables = {"request": written(asked), "alarms": written(alarms)}
+    facts = request_facts(behind(release_row(2, "v1.1.0", "drift-r1-1"), **tables))
+    told = said(facts)
+    assert told["why"] == "the data drifted: drift-r1"
+    assert told["drift-r1"].startswith(
+        "open since 2026-03-02 15:00:00 UTC: Novelty drifted at line1 in 2 deliveries"
+    )
+    assert told["deliveries"] == "d1 and d2"
+    assert told["labels"] == "0 fresh labels of 2 were there"
+    assert told["page"] == "Evidently's report: it calls 9 of 15 drifted"
+    assert facts[-1].source == HERE.of("alarms/drift-r1/evidently.html")
+
+
+def test_an_alarm_that_a_training_names_and_that_is_lost_is_missing():
+    row = release_row(2, "v1.1.0", "c1")
+    (fact,) = (
+        one for one in request_facts(behind(row, request=asked_for("drift-r1"))) if one.link == "alarm"
+    )
+    assert fact.missing
+    assert all(one.link != "alarm" for one in request_facts(behind(row, request=asked_for("I saw it drift"))))
+
+
+def asked_for(evidence):
+    return written(pl.DataFrame([request("c1", evidence, hour=10)]))
 
 
 def test_a_frame_that_no_model_saw_says_what_was_in_force_all_the_same(spec):

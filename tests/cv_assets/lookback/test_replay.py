@@ -4,7 +4,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_labels import frame
 from make_replay import (
     IN_EFFECT,
     WORKED,
@@ -28,7 +27,6 @@ from cv_assets.lookback.replay import (
     contradictions,
     deliveries_to_replay,
     in_short,
-    known_truth,
     proposed_band,
     replay,
     scored_by,
@@ -36,6 +34,7 @@ from cv_assets.lookback.replay import (
     version_to_replay,
 )
 from cv_assets.lookback.schema import ThresholdReplay
+from cv_assets.review.answers import known_truth
 
 TRUTH = known_truth(WORKED_LABELS, WORKED_BENCHMARK)
 NARROWER = OperatingBand(0.2, 0.55)
@@ -58,10 +57,22 @@ def test_every_stored_verdict_stands_beside_the_one_of_the_other_band():
 def test_an_answered_capture_stands_for_as_many_as_its_probability_of_being_asked_says():
     weights = dict(replay(WORKED, TRUTH, NARROWER).select("capture_id", "weight").iter_rows())
     assert weights == {
-        **dict.fromkeys("abij", 4), **dict.fromkeys("efg", 1),
+        **dict.fromkeys("abij", 4),
+        **dict.fromkeys("efg", 4 / 3),  # for h too, their fourth in REVIEW
         "c": None, "h": None,  # no answer
         "d": None, "k": None,  # nobody was asked: labelled for another reason
     }  # fmt: skip
+
+
+def test_people_were_asked_about_all_of_a_drifted_delivery_so_each_answer_stands_for_itself():
+    elsewhere = inspections(scored("x", 0.1, asked=True, delivery="d2"), scored("y", 0.1, delivery="d2"))
+    stored = pl.concat([WORKED, elsewhere])
+    truth = known_truth(pl.concat([WORKED_LABELS, labels(x="sound", y="defective")]), WORKED_BENCHMARK)
+    weights = dict(replay(stored, truth, NARROWER, {"d2"}).select("capture_id", "weight").iter_rows())
+    assert (weights["x"], weights["y"]) == (1, 1)
+    assert (weights["a"], weights["c"]) == (4, None)
+    counted = answers_by_verdict(stored, replay(stored, truth, NARROWER, {"d2"}), {"d2"})
+    assert counted.rows()[0] == ("PASS", 6, 4, 4, 1)
 
 
 def test_what_people_were_asked_and_answered_is_counted_by_verdict():
@@ -88,11 +99,6 @@ def test_changes_tell_what_is_known_of_the_captures_that_change():
     table = changes(rows, "sound")
     assert table.columns == ["change", "captures", "defective", "sound", "unknown"]
     assert table.rows() == [("PASS > REVIEW", 2, 1, 0, 1), ("REVIEW > FAIL", 2, 1, 0, 1)]
-
-
-def test_a_verified_class_comes_before_a_voted_one_and_votes_that_do_not_decide_are_no_truth():
-    truth = known_truth(labels(a="sound", b=None), verified(a="defective"))
-    assert truth.rows() == [(frame("a"), "defective")]
 
 
 @given(SCORES)

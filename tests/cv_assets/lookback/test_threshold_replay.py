@@ -5,6 +5,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from by_hand import edit_spec, publish_by_hand
+from make_drift import metric_row, metrics
 from make_frames import cell
 from make_replay import (
     PICTURE,
@@ -80,10 +81,10 @@ def test_a_replay_shows_before_and_after_and_its_checks_answer_with_figures(run,
     result = run(**NARROWER)
     shown = metadata(result, "threshold_replay")
     assert (shown["captures"], shown["changed"], shown["answered"]) == (11, 4, 7)
-    assert (shown["escapes before"], shown["escapes after"]) == (0.4, 0)
+    assert (shown["escapes before"], shown["escapes after"]) == (0.375, 0)
     assert shown["review load before"] == round(4 / 11, 4)
     effect = shown["before and after"].records[0].data
-    assert (effect["effect"], effect["before"][:5], effect["after"][:5]) == ("escapes", "0.400", "0.000")
+    assert (effect["effect"], effect["before"][:5], effect["after"][:5]) == ("escapes", "0.375", "0.000")
     assert shown["verdicts"].records[0].data == {
         "stored": "PASS",
         "now PASS": 2,
@@ -101,8 +102,22 @@ def test_a_replay_shows_before_and_after_and_its_checks_answer_with_figures(run,
     }
     said = {name: one.description for name, one in checks(result).items()}
     assert said["own_band_gives_the_stored_verdicts"].startswith("11 of 11 stored verdicts follow")
-    assert "precision of FAIL 0.556 [" in said["spec_bounds_are_met"]
+    assert "precision of FAIL 0.571 [" in said["spec_bounds_are_met"]
     assert "answered for 7" in said["enough_is_known"]
+
+
+def test_of_a_drifted_delivery_people_were_asked_about_all(run, inspected, tables):
+    assert run(**NARROWER).success
+    before = tables.head().table("threshold_replay")["weight"]
+    inspected(
+        drift_metrics__d1=metrics(metric_row("d1", "drifted", hour=0)),
+        drift_metrics__d2=metrics(metric_row("d2", "drifted", hour=1)),
+    )
+    result = run(**NARROWER)
+    weights = tables.head().table("threshold_replay")["weight"]
+    assert (before.max(), before.count()) == (4, 7)
+    assert (weights.max(), weights.count()) == (4 / 3, 9)  # also what was labelled without being drawn
+    assert "Of 11 captures people were asked about 11" in checks(result)["enough_is_known"].description
 
 
 def test_every_replay_stays_readable_in_the_lake(run, inspected, tables):

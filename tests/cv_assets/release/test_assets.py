@@ -25,9 +25,9 @@ LABEL = {
     "labelled_at": datetime(2026, 3, 2, tzinfo=UTC),
 }  # fmt: skip
 CRITERION = {
-    "number": 1, "criterion": "golden escape rate at most 0.3", "metric": "escape_rate", "set": "golden",
-    "slice": "all", "required": 0.3, "comparison": "at_most", "judge": "estimate", "measured": 0.1, "low": 0.0,
-    "high": 0.2, "samples": 40, "why": "0.1 of 40", "model": "cnn", "lower": 0.2, "upper": 0.8,
+    "number": 1, "kind": "acceptance", "criterion": "golden escape rate at most 0.3", "metric": "escape_rate",
+    "set": "golden", "slice": "all", "required": 0.3, "comparison": "at_most", "judge": "estimate", "measured": 0.1,
+    "low": 0.0, "high": 0.2, "samples": 40, "why": "0.1 of 40", "model": "cnn", "lower": 0.2, "upper": 0.8,
     "released_version": None,
 }  # fmt: skip
 
@@ -180,6 +180,15 @@ def test_someone_who_may_not_approve_is_told_who_may(plant):
 
 def test_a_candidate_that_was_never_judged_is_not_released(plant):
     assert "There is no candidate 'ghost'" in failure(plant.end(candidate="ghost"))
+
+
+def test_a_candidate_whose_training_never_ended_well_can_be_declined(plant):
+    """It would stand in the way of every retraining that starts by itself."""
+    plant.request("c1")
+    assert "c1 has no release decision yet" in failure(plant.end(candidate="c1"))
+    assert plant.end(candidate="c1", approve=False, why="no memory for it").success
+    assert plant.history() == [("refused", None, "c1")]
+    assert plant.tick().skip_message == "No candidate is open."
 
 
 def test_a_rollback_adds_a_row_and_keeps_everything_else(plant):

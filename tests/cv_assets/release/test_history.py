@@ -31,6 +31,7 @@ def decision(*passed: bool) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "passed": passed,
+            "measured": [0.1] * len(passed),
             "why": [f"criterion {i}" for i in range(len(passed))],
             "model": ["cnn"] * len(passed),
             "lower": [0.2] * len(passed),
@@ -75,6 +76,14 @@ def test_the_first_release_is_v1_0_0():
     assert (row["lower"], row["upper"]) == (0.2, 0.8)
 
 
+def test_a_release_says_how_many_criteria_were_met_and_how_many_did_not_apply():
+    assert last(end(EMPTY))["why"] == "all 2 criteria are met"
+    idle = decision(True, True, True).with_columns(measured=pl.Series([0.1, 0.2, None]))
+    assert last(end(EMPTY, judged=idle))["why"] == "all 2 criteria are met, 1 more does not apply"
+    said = Conclusion(approver="ada", approve=True, why="it is sound", at=ADA.at)
+    assert last(end(EMPTY, by=said))["why"] == "it is sound"
+
+
 def test_each_later_release_raises_the_minor_version():
     first = end(EMPTY)
     assert last(end(first, request("c2", "v1.0.0")))["version"] == "v1.1.0"
@@ -102,6 +111,16 @@ def test_an_automatic_release_needs_no_person():
 def test_an_approver_may_decline_and_says_why():
     row = last(end(EMPTY, by=ADA_DECLINES))
     assert (row["outcome"], row["why"]) == ("refused", "declined by ada: odd crops")
+
+
+def test_a_candidate_that_nobody_judged_can_be_declined_and_not_released():
+    nothing = decision().cast({"passed": pl.Boolean})
+    row = last(end(EMPTY, judged=nothing, by=ADA_DECLINES))
+    assert (row["outcome"], row["why"], row["model"]) == ("refused", "declined by ada: odd crops", None)
+    with pytest.raises(
+        NotAllowedError, match="c1 has no release decision yet: evaluate it first, or decline"
+    ):
+        end(EMPTY, judged=nothing, by=ADA)
 
 
 def test_a_candidate_whose_base_moved_is_refused_and_told_to_evaluate_again():

@@ -1,4 +1,4 @@
-"""The review step in a lake: from verdicts to a worklist, and from its answers to items that are answered."""
+"""The review step in a lake: from verdicts to a worklist, from its answers to answered items and to KPIs."""
 
 import hashlib
 import json
@@ -7,13 +7,16 @@ import cv2
 import dagster as dg
 import pytest
 from by_hand import edit_spec, publish_by_hand
+from make_drift import metric_row, metrics
 from make_frames import cell
 from make_labels import coco, delivered, frame, imports_great_expectations, publish
-from make_review import benchmark, inspections, label, labels, minutes, verdict, verified
+from make_replay import released
+from make_review import benchmark, capture, inspections, label, labels, minutes, verdict, verified
 from run_results import checks, metadata, passed
 
 from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
-from cv_assets.review.assets import review_queue, review_worklist
+from cv_assets.review.assets import kpis, review_queue, review_worklist
+from cv_assets.review.schema import Kpis
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import load_spec, to_table
 from resources.partitions import exports
@@ -94,8 +97,8 @@ def test_what_is_overdue_warns_and_is_published(tables, inspect, refresh):
     overdue = checks(result)["nothing_is_overdue"]
     assert not overdue.passed
     assert overdue.severity is dg.AssetCheckSeverity.WARN
-    assert "2 overdue at" in overdue.description
-    assert "due 2026-03-04 12:00. Label them (docs/review.md says how)" in overdue.description
+    assert "2 overdue. The longest" in overdue.description
+    assert "due 2026-03-04 12:00 UTC. Label them (docs/review.md says how)" in overdue.description
     assert passed(result)["follows_its_contract"]
     assert passed(result)["nobody_is_forgotten"]
 
@@ -229,3 +232,101 @@ def test_the_due_time_follows_the_spec_and_the_benchmark_answers(tables, deploym
     assert row["due_at"] == minutes(120)
     assert (row["state"], row["answer"], row["answered_by"]) == ("answered", "sound", ["quality.lead"])
     assert tasks() == []
+
+
+def test_a_drifted_delivery_goes_to_people_whole(tables, inspect, refresh, tasks):
+    inspect(a="low_confidence", b="below_lower", c="above_upper")
+    for hour, delivery in enumerate(("d1", "d2")):
+        rows = metrics(metric_row(delivery, "drifted", hour=hour))
+        publish_by_hand(tables.lake, {table_path("drift_metrics", delivery): parquet(rows)})
+    result = refresh()
+    assert passed(result)["nobody_is_forgotten"]
+    assert {(task["part"], task["reason"]) for task in tasks()} == {(part, "drifted") for part in "abc"}
+    assert metadata(result, "review_queue")["drifted deliveries"] == 2
+    assert tables.head().table("review_queue")["probability"].to_list() == [1, 1, 1]
+
+
+@pytest.fixture
+def answered(tables, spec):
+    """Publish one release and deliveries of it, each with so many sound parts that failed, of which people know."""
+
+    def run(deliveries, failed, known=True):
+        publish(tables, spec=spec)
+        content = {table_path("releases"): parquet(released("v1.0.0"))}
+        said = []
+        for number in range(deliveries):
+            delivery = f"d{number}"
+            captured = [capture(f"{delivery}-{n}", delivery=delivery, minute=number) for n in range(12)]
+            given = [
+                verdict(one, "above_upper" if n < failed else "low_confidence", audit=True)
+                | {"release_number": 1, "group": delivery, "review_probability": 1.0}
+                for n, one in enumerate(captured)
+            ]
+            content[table_path("inspections", delivery)] = parquet(inspections(*given))
+            said += [label(one["capture_id"], "ann", agreed="sound") for one in captured if known]
+        publish_by_hand(tables.lake, {**content, table_path("label_table"): parquet(labels(*said))})
+
+    return run
+
+
+@pytest.fixture
+def estimate(materialize):
+    return lambda: materialize([project_spec, kpis], selection=[kpis])
+
+
+def test_a_broken_kpi_warns_with_its_figures_its_trend_and_its_picture(tables, answered, estimate):
+    answered(deliveries=6, failed=9)
+    result = estimate()
+    rows = tables.head().table("kpis")
+    assert Kpis.is_valid(rows)
+    assert rows.filter(metric="overkill")["until"].to_list() == [f"d{number}" for number in range(6)]
+    told = metadata(result, "kpis")
+    assert (told["release"], told["overkill"], told["review_share"], told["broken"]) == (
+        "v1.0.0",
+        0.75,
+        0.25,
+        1,
+    )
+    assert (told["asked"], told["answered"]) == (72, 72)
+    assert told["in short"].startswith(
+        "escape_rate: 0.000 of the defective pass: no capture gets PASS; the spec asks"
+    )
+    assert told["rows"].records[1].data["verdict"] == "broken"
+    assert told["by window"].startswith("![each KPI by window")
+    broken = checks(result)["no_kpi_is_broken"]
+    assert not broken.passed
+    assert broken.severity is dg.AssetCheckSeverity.WARN
+    assert broken.description.startswith("v1.0.0, up to d5: overkill: 0.750 [")
+    assert checks(result)["enough_is_answered"].description == (
+        "Enough is answered for every bound of the spec. What is not told of v1.0.0: nothing."
+    )
+
+
+def test_too_little_that_is_answered_says_so_and_breaks_nothing(answered, estimate):
+    answered(deliveries=6, failed=9, known=False)
+    result = estimate()
+    assert passed(result)["no_kpi_is_broken"]
+    said = checks(result)["enough_is_answered"]
+    assert not said.passed
+    assert said.severity is dg.AssetCheckSeverity.WARN
+    assert said.description.startswith(
+        "Too little is answered to tell overkill of v1.0.0, and nothing follows"
+    )
+    assert said.metadata["lacks"].value == (
+        "overkill: 0 of 72 captures that people were asked about are answered, fewer than the 80% that are needed"
+    )
+    assert "overkill" not in metadata(result, "kpis")
+
+
+def test_before_any_release_there_are_no_kpis_and_their_checks_say_why(tables, inspect, estimate):
+    inspect(a="no_release")
+    result = estimate()
+    assert tables.head().table("kpis").is_empty()
+    assert checks(result)["enough_is_answered"].description == (
+        "There is nothing to answer: no release is in force."
+    )
+    assert passed(result)["no_kpi_is_broken"]
+    assert (
+        metadata(result, "kpis")["by window"]
+        == "No window of any release has enough answers to tell anything yet."
+    )

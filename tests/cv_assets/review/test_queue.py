@@ -5,17 +5,30 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from make_drift import metric_row, metrics
 from make_labels import frame
-from make_review import benchmark, capture, inspections, label, labels, minutes, raw_frames, verdict, verified
+from make_review import (
+    benchmark,
+    capture,
+    inspections,
+    label,
+    labels,
+    minutes,
+    raw_frames,
+    verdict,
+    verified,
+)
 
 from cv_assets.review import queue
+from cv_assets.review.asked import whole_deliveries
 from cv_assets.review.schema import REASONS, ReviewQueue
 from cv_assets.spec.inspection import Review
 
 REVIEW = Review(due_hours=2)
+NO_DRIFT = whole_deliveries(metrics(), patience=2)
 
 
-def asked(verdicts=(), captures=(), voted=(), golden=()):
+def asked(verdicts=(), captures=(), voted=(), golden=(), measured=()):
     """The queue of these rows; the captures of the verdicts are known."""
     theirs = [capture(row["capture_id"]) | {"frame_id": row["frame_id"]} for row in verdicts]
     return queue.review_queue(
@@ -23,6 +36,7 @@ def asked(verdicts=(), captures=(), voted=(), golden=()):
         raw_frames=raw_frames(*theirs, *captures),
         label_table=labels(*voted),
         benchmark_frames=benchmark(*golden),
+        whole=whole_deliveries(metrics(*measured), patience=2),
         review=REVIEW,
     )
 
@@ -50,6 +64,7 @@ def test_what_people_are_asked_about_does_not_depend_on_raw_frames_of_another_pa
         raw_frames=raw_frames(as_read_now),
         label_table=labels(),
         benchmark_frames=benchmark(),
+        whole=NO_DRIFT,
         review=REVIEW,
     )
     row = one(items)
@@ -84,6 +99,50 @@ def test_a_frame_of_several_captures_is_one_item_with_the_first_reason_then_the_
         )
     )
     assert (row["capture_id"], row["reason"], row["opened_at"]) == ("b", "low_confidence", minutes(2))
+
+
+DRIFT = (
+    metric_row("d1", hour=0),
+    metric_row("d2", "drifted", hour=1),
+    metric_row("d3", "drifted", hour=2),  # measured at hour 3
+)
+
+
+def test_every_capture_of_a_drifted_delivery_is_asked_about():
+    verdicts = [
+        verdict(capture("a", delivery="d1"), "below_lower", minute=1),
+        verdict(capture("b", delivery="d2"), "below_lower", minute=61),
+        verdict(capture("c", delivery="d3"), "above_upper", minute=121),
+    ]
+    items = asked(verdicts, measured=DRIFT)
+    assert ReviewQueue.filter(items).failure.counts() == {}
+    assert items.select("capture_id", "reason", "probability", "state").rows() == [
+        ("b", "drifted", 1, "open"),
+        ("c", "drifted", 1, "open"),
+    ]
+    assert items["why"].to_list() == [
+        "its delivery looks unlike what v1.0.0 was trained on, and so does d3 after it; it was PASS: because of "
+        "below_lower",
+        "its delivery looks unlike what v1.0.0 was trained on, as d2 before it; it was FAIL: because of above_upper",
+    ]
+    # They came up when the drift was known: the time to answer begins then.
+    assert items["opened_at"].to_list() == [minutes(180), minutes(180)]
+    assert items["due_at"][0] == minutes(300)
+
+
+def test_a_delivery_that_drifts_alone_is_a_warning_and_asks_nobody():
+    alone = [verdict(capture("b", delivery="d2"), "below_lower")]
+    assert asked(alone, measured=DRIFT[:2]).is_empty()
+
+
+def test_what_was_asked_about_before_the_drift_was_known_keeps_its_due_time_and_its_answer():
+    doubtful = verdict(capture("a", delivery="d2"), "low_confidence", minute=11)
+    drawn = verdict(capture("b", delivery="d2"), "below_lower", audit=True, minute=12)
+    known = [label("a", "ann", "bob", agreed="sound", minute=15)]
+    rows = list(asked([doubtful, drawn], voted=known, measured=DRIFT).iter_rows(named=True))
+    assert [(row["reason"], row["probability"]) for row in rows] == [("drifted", 1), ("drifted", 1)]
+    assert [row["opened_at"] for row in rows] == [minutes(11), minutes(12)]
+    assert [(row["state"], row["answer"]) for row in rows] == [("answered", "sound"), ("open", None)]
 
 
 def test_votes_that_do_not_decide_are_asked_about_also_without_a_verdict():
@@ -153,8 +212,13 @@ def test_without_verdicts_and_labels_nobody_is_asked():
 
 def test_what_has_no_item_although_it_needs_one_is_named():
     verdicts = inspections(verdict(capture("a"), "no_release"), verdict(capture("b"), "below_lower"))
-    missing = queue.forgotten(ReviewQueue.create_empty(), verdicts, labels(label("c", "ann")))
+    missing = queue.forgotten(ReviewQueue.create_empty(), verdicts, labels(label("c", "ann")), set())
     assert missing.rows() == [(frame("a"), "part a got REVIEW"), (frame("c"), "its votes do not decide")]
+    drifted = queue.forgotten(ReviewQueue.create_empty(), verdicts, labels(), {"d1"})
+    assert drifted["because"].to_list() == [
+        "part a got REVIEW, in a drifted delivery",
+        "part b got PASS, in a drifted delivery",
+    ]
 
 
 NAMES = st.sampled_from("abcde")
@@ -170,12 +234,17 @@ VERDICTS = st.lists(
 LABELS = st.dictionaries(NAMES, st.sampled_from([None, "sound", "defective"]), max_size=5)
 
 
-@given(VERDICTS, LABELS, st.sets(NAMES, max_size=2), st.randoms(use_true_random=False))
+@given(VERDICTS, LABELS, st.sets(NAMES, max_size=2), st.booleans(), st.randoms(use_true_random=False))
 def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
-    given_verdicts, voted, golden, random
+    given_verdicts, voted, golden, second_drifts, random
 ):
-    captures = [capture(f"{name}{n}", name, minute=n % 3) for n, (name, *_) in enumerate(given_verdicts)]
+    captures = [
+        capture(f"{name}{n}", name, minute=n % 3, delivery=f"d{n % 4}")
+        for n, (name, *_) in enumerate(given_verdicts)
+    ]
     captures += [capture(name, minute=1) for name in "abcde"]
+    measured = [metric_row("d1", "drifted", hour=1), metric_row("d2", "drifted", hour=2)] * second_drifts
+    whole = whole_deliveries(metrics(*measured), patience=2)
     rows = [
         verdict(captured, reason, audit=audit, minute=minute)
         for captured, (_, reason, audit, minute) in zip(captures, given_verdicts, strict=False)
@@ -186,15 +255,18 @@ def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
         "label_table": labels(*(label(name, "ann", agreed=answer) for name, answer in voted.items())),
         "benchmark_frames": benchmark(*(verified(name, "sound") for name in golden)),
     }
-    items = queue.review_queue(**tables, review=REVIEW)
+    items = queue.review_queue(**tables, whole=whole, review=REVIEW)
     assert ReviewQueue.filter(items).failure.counts() == {}
 
     in_review = {row["frame_id"] for row in rows if row["verdict"] == "REVIEW"}
     audited = {row["frame_id"] for row in rows if row["audit"]}
     undecided = {frame(name) for name, answer in voted.items() if answer is None}
     assert items["frame_id"].n_unique() == items.height
-    assert set(items["frame_id"]) == in_review | audited | undecided
-    assert queue.forgotten(items, tables["inspections"], tables["label_table"]).is_empty()
+    drifted = {row["frame_id"] for row in rows if second_drifts and row["delivery"] in ("d1", "d2")}
+    assert set(items["frame_id"]) == in_review | audited | undecided | drifted
+    assert set(items.filter(reason="drifted")["frame_id"]) == drifted
+    forgotten = queue.forgotten(items, tables["inspections"], tables["label_table"], whole["delivery"])
+    assert forgotten.is_empty()
 
     known = {frame(name) for name, answer in voted.items() if answer} | {frame(name) for name in golden}
     assert set(items.filter(state="answered")["frame_id"]) == set(items["frame_id"]) & known
@@ -210,11 +282,12 @@ def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
         name: table.sample(fraction=1, shuffle=True, seed=random.randrange(1000))
         for name, table in tables.items()
     }
-    assert queue.review_queue(**shuffled, review=REVIEW).equals(items)
+    assert queue.review_queue(**shuffled, whole=whole, review=REVIEW).equals(items)
 
 
 def test_of_frames_and_verdicts_only_the_named_columns_are_read():
     tables = {"label_table": labels(label("b", "ann")), "benchmark_frames": benchmark(), "review": REVIEW}
+    tables["whole"] = NO_DRIFT
     rows, verdicts = raw_frames(capture("a"), capture("b")), inspections(verdict(capture("a"), "no_release"))
     short = queue.review_queue(
         raw_frames=rows.select(queue.RAW_FACTS), inspections=verdicts.select(queue.VERDICT_FACTS), **tables

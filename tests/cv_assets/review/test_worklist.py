@@ -3,6 +3,7 @@
 import json
 
 import polars as pl
+from make_drift import metrics
 from make_labels import RECEIVED, demo_spec, frame, statement
 from make_labels import raw_frames as arrived
 from make_review import benchmark, capture, inspections, label, labels, minutes, raw_frames, verdict
@@ -10,6 +11,7 @@ from make_review import benchmark, capture, inspections, label, labels, minutes,
 from cv_assets.labels.exports import read_export
 from cv_assets.labels.rules import check_annotations, resolve_frames
 from cv_assets.labels.schema import Annotations
+from cv_assets.review.asked import whole_deliveries
 from cv_assets.review.queue import review_queue, waiting
 from cv_assets.review.schema import ReviewWorklist
 from cv_assets.review.worklist import picture_name, tasks_json, worklist
@@ -27,6 +29,7 @@ def items(*voted):
         raw_frames=raw_frames(*captures),
         label_table=labels(label("done", "ann", "bob", agreed="sound"), *voted),
         benchmark_frames=benchmark(),
+        whole=whole_deliveries(metrics(), patience=2),
         review=Review(due_hours=1),
     )
     return waiting(queue)

@@ -57,6 +57,7 @@ def line_of(text: str) -> int:
         ("include: [\"no visible defect\"]", "include: none", "got \"none\", expected a list, such as [a, b]"),
         ("confidence: 0.95", "confidence: .nan", "evaluation.confidence: got NaN, expected a finite number"),
         ("name: cnn", "name: vit-b/16", "expected a name of small letters, digits and _"),
+        ("name: cnn", "name: released", "expected another name: reports call the model in force so"),
         ("name: cnn", "name: vit", 'training.models[1].name: got "vit", expected another name: [0] has it'),
         ("sha256: null", "sha256: abc", "expected the 64 hexadecimal digits of a SHA-256"),
         ('["team:quality"]', "[quality]", 'got "quality", expected `team:name` or a mail address'),
@@ -96,6 +97,44 @@ def line_of(text: str) -> int:
         ("escape_rate #", "escape_rate\n      slice: class=good #", "only defective frames can escape, and"),
         ("escape_rate #", "overkill\n      slice: class=scratch #", "expected class=good, or `all`"),
         ("escape_rate #", "latency_p95_ms\n      slice: product=small #", "of a set together: expected `all`"),
+        ("applies: always", "applies: when_trained", "`class=scratch` always trains, an attribute's slice such as"),
+        ("applies: always", "applies: sometimes", "got \"sometimes\", expected one of always, when_trained"),
+        ("max_loss: 0.1 #", "max_loss: 10 #", "evaluation.regression[0].max_loss: got 10, expected at most 1"),
+        ("max_loss: 0.1 #", "max_loss: -0.1 #", "evaluation.regression[0].max_loss: got -0.1, expected at least 0"),
+        ("escape_rate # as in", "latency_p95_ms # as in", "the release is scored again, not timed again: bound it in"),
+        ("escape_rate # as in", "label_agreement # as in", 'regression[0].metric: got "label_agreement", expected a'),
+        ("escape_rate # as in", "fpr # as in", 'evaluation.regression[0].metric: got "fpr", expected one of roc_auc'),
+        ("golden # default; or challenge,", "test # default; or", 'got "test", expected one of golden, challenge'),
+        ("slice: product=small # default all; as", "slice: product=huge # default all; as",
+         'evaluation.regression[0].slice: got "product=huge", expected one of all, class=good, class=scratch, '),
+        ("slice: product=small # default all; as", "slice: class=good # default all; as",
+         'evaluation.regression[0].slice: got "class=good", only defective frames can escape'),
+        ("- metric: escape_rate # as in",
+         "- {metric: escape_rate, slice: product=small, max_loss: 0.2}\n    - metric: escape_rate # as in",
+         'evaluation.regression[1]: got "escape_rate", expected each figure to be judged once: [0] judges this one'),
+        ("new_condition_frames: 20", "new_condition_frames: 0", "evaluation.new_condition_frames: got 0, expected at"),
+        ("model: cnn # whose", "model: resnet # whose", 'drift.novelty.model: got "resnet", expected one of `training'),
+        ("blocks: [4] # stages", "blocks: [-1] # stages", "drift.novelty.blocks[0]: got -1, expected at least 0"),
+        ("pool: [mean, max] # default [mean]", "pool: []", "drift.novelty.pool: got [], expected a list of at least 1"),
+        ("dimensions: 32", "dimensions: 0", "drift.novelty.dimensions: got 0, expected at least 1"),
+        ("bins: 10 # default; quantile", "bins: 1 # quantile", "drift.bins: got 1, expected at least 2"),
+        ("measure: psi", "measure: ks", 'drift.measure: got "ks", expected one of psi, kl'),
+        ("level: 0.9 # default", "level: 0.5 #", "drift.level: got 0.5, expected a number above 0.5"),
+        ("level: 0.9 # default", "level: 1 #", "drift.level: got 1, expected a number below 1"),
+        ("tolerance: 0.2", "tolerance: -0.2", "drift.tolerance: got -0.2, expected at least 0"),
+        ("patience: 2 #", "patience: 0 #", "drift.patience: got 0, expected at least 1"),
+        ("max_repeated: 0.05", "max_repeated: 5", "drift.max_repeated: got 5, expected at most 1"),
+        ("metric: overkill # or", "metric: recall # or", 'kpis.bounds[0].metric: got "recall", expected one of escape'),
+        ("at_most: 0.2 #", "at_least: 0.2 #", "smaller is better for overkill: give `at_most` alone"),
+        ("at_least: 0.7 #", "at_most: 0.7 #", "greater is better for fail_precision: give `at_least` alone"),
+        ("at_most: 0.2 #", "at_most: 20 #", "kpis.bounds[0].at_most: got 20, expected at most 1"),
+        ("metric: fail_precision # greater is better\n      at_least: 0.7", "metric: overkill\n      at_most: 0.1",
+         'kpis.bounds[1].metric: got "overkill", expected each KPI to be bounded once: [0] has it already'),
+        ("min_answered: 0.8", "min_answered: 80", "kpis.min_answered: got 80, expected at most 1"),
+        ("min_new_labels: 100", "min_new_labels: 0", "retraining.min_new_labels: got 0, expected at least 1"),
+        ("cooldown_hours: 24.0", "cooldown_hours: -1", "retraining.cooldown_hours: got -1, expected at least 0"),
+        ("max_retries: 2", "max_retries: 11", "retraining.max_retries: got 11, expected at most 10"),
+        ("schedule: null", "schedule: monthly", 'retraining.schedule: got "monthly", '),
         ("(?P<part>", "(?P<piece>", "expected a named group (?P<part>…)"),
         ("(?P<part>", "(?P<part", "acquisition.file_name: got"),
         ("of(?P<count>\\d+)", "of\\d+", "needs the named groups (?P<count>…) in `file_name`"),
@@ -144,11 +183,25 @@ def test_an_estimate_and_a_bound_of_one_figure_are_two_criteria():
     assert len(parse_spec(changed("- metric: escape_rate", both), "mine.yaml").evaluation.acceptance) == 3
 
 
+def test_a_condition_that_may_not_train_is_judged_once_it_does():
+    text = changed("slice: class=scratch", "slice: product=small").replace(
+        "applies: always", "applies: when_trained"
+    )
+    assert parse_spec(text, "mine.yaml").evaluation.acceptance[0].applies == "when_trained"
+
+
+def test_drift_kpis_and_retraining_have_defaults():
+    sections = TEMPLATE.partition("\ndrift:")[0]
+    spec = parse_spec(sections, "mine.yaml")
+    assert (spec.drift.novelty.model, spec.drift.novelty.pool) == (None, ("mean",))
+    assert (spec.kpis.bounds, spec.retraining.schedule) == ((), None)
+
+
 def test_a_criterion_on_the_test_set_needs_test_frames():
     text = (
         changed("train: 0.7", "train: 0.85")
         .replace("test: 0.15", "test: 0")
-        .replace("set: golden", "set: test")
+        .replace("set: golden", "set: test", 1)
     )
     assert 'evaluation.acceptance[0].set: got "test", needs `splits.shares.test` above 0' in mistakes(text)
 

@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
-from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Criterion, Metric
+from cv_assets.spec.drift import Kpi, KpiBound
+from cv_assets.spec.evaluation import SMALLER_IS_BETTER, Criterion, Metric, Regression
 from cv_assets.spec.load import load_spec, parse_spec
 from cv_assets.spec.mistakes import sections_of
 from cv_assets.spec.schema import Spec
@@ -75,3 +76,14 @@ def test_a_criterion_can_ask_for_every_metric():
     for metric in get_args(Metric):
         side = "at_most" if metric in SMALLER_IS_BETTER else "at_least"
         assert Criterion.model_validate({"metric": metric, side: 0.5}).metric == metric
+
+
+def test_a_regression_can_ask_for_every_metric_that_a_model_has_on_the_benchmark():
+    for metric in set(get_args(Metric)) - {"latency_p95_ms", "label_agreement"}:
+        assert Regression.model_validate({"metric": metric, "max_loss": 0.1}).metric == metric
+
+
+def test_every_kpi_can_be_bounded():
+    for metric in get_args(Kpi):
+        side = "at_least" if metric == "fail_precision" else "at_most"
+        assert KpiBound.model_validate({"metric": metric, side: 0.5}).metric == metric

@@ -78,6 +78,7 @@ class Plant:
 def plant(deployment: Deployment, tables: Tables, instance: dg.DagsterInstance, cache_dir: Path) -> Plant:
     sections = YAML(typ="safe").load(deployment.spec_file)
     sections["training"] = {"folds": 3, "models": [TINY]}
+    sections["drift"] = {}
     deployment.spec_file.write_text(json.dumps(sections))
     plant = Plant(deployment, tables, instance, cache_dir)
     resources = {"io_manager": tables, "tables": tables, "deployment": deployment}

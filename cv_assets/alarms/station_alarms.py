@@ -1,0 +1,46 @@
+"""Station alarms: rejected or repeated pictures at one station, which no retraining mends."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import polars as pl
+
+from cv_assets.alarms.opening import Opening, Said, Stretch, rows_judged, series_of, stretches
+from cv_assets.alarms.words import counted, sentence, spanned
+
+_NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def station_openings(metrics: pl.DataFrame) -> Iterator[Opening]:
+    """One per stretch of one statistic at one station, under whatever releases; the first ordinary delivery ends it.
+
+    Reads `DRIFT_NEEDED`.
+    """
+    rows = sorted(rows_judged(metrics, "station"), key=series_of)
+    for _, series in itertools.groupby(rows, key=series_of):
+        judged = list(series)
+        said: list[Said] = ["shows" if row["verdict"] == "drifted" else "ordinary" for row in judged]
+        yield from (_station_alarm(one) for one in stretches(judged, said, 1))
+
+
+def _station_alarm(stretch: Stretch) -> Opening:
+    first, last = stretch.shown[0], stretch.shown[-1]
+    names = [row["delivery"] for row in stretch.shown]
+    place = first["station"] or "unknown"
+    opened_at, ended_by = min(row["measured_at"] for row in stretch.shown), next(iter(stretch.ended_by), None)
+    what = f"{first['statistic']} at station {place} is unusual in {counted(len(names), 'delivery', 'deliveries')}"
+    return Opening(
+        alarm_id=_NOT_IN_IDS.sub("_", f"{first['statistic']}-{place}-{first['delivery']}"),
+        kind="station",
+        statistic=first["statistic"],
+        stations=(first["station"],),
+        release=first["release"],
+        release_number=first["release_number"],
+        deliveries=tuple(names),
+        why=f"{sentence(f'{what} ({spanned(names)})')} {sentence('in ' + last['delivery'] + ': ' + last['why'])}",
+        opened_at=opened_at,
+        ended=f"it ended by itself: {ended_by['delivery']} is ordinary" if ended_by else None,
+        ended_at=max(opened_at, ended_by["measured_at"]) if ended_by else None,
+    )

@@ -1,0 +1,139 @@
+"""What people are told of one delivery: whether it drifted, what that means, and what follows by itself."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from cv_assets.drift.episodes import Episode
+from cv_assets.reference.schema import NOVELTY, REJECTED, REPEATED
+
+_JUDGED: Final = pl.col("verdict").is_in(["ok", "drifted"])
+_TOLD: Final = 3
+
+
+class Said(NamedTuple):
+    """The answer to a check, and the sentences that people read."""
+
+    passed: bool
+    why: str
+
+
+def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> Said:
+    """Whether the delivery of `rows` drifted. `around` are the episodes that it belongs to.
+
+    What is not known is no pass: without a verdict on the novelty nothing would open an alarm.
+    """
+    watched = rows.filter(pl.col("role") != "station")
+    if watched.is_empty():
+        return Said(True, "No capture came: there is nothing to measure.")
+    drifted, judged = _by_change(watched.filter(verdict="drifted")), watched.filter(_JUDGED)
+    slow = [one for one in around if one.slow]
+    if judged.is_empty():
+        return Said(False, f"Whether it drifted is not known: {_why(watched)} {_no_verdict(watched)}")
+    said = [_count(drifted, judged)]
+    if drifted.is_empty() and NOVELTY in judged["statistic"]:
+        said.append(f"{NOVELTY}: {_why(judged)}")
+    said += [_slowly(one) for one in slow]
+    said += _follows(drifted, around, patience)
+    if unjudged := watched.filter(~_JUDGED)["statistic"].to_list():
+        said.append(f"Without a verdict: {_listed(unjudged)}; the table says why.")
+    return Said(drifted.is_empty() and not slow and NOVELTY in judged["statistic"], " ".join(said))
+
+
+def station_said(rows: pl.DataFrame) -> Said:
+    """Whether the station of `rows` takes pictures as it should."""
+    shares = rows.filter(role="station")
+    if shares.is_empty():
+        return Said(True, "No capture came: there is nothing to measure.")
+    if shares.filter(_JUDGED).is_empty():
+        return Said(False, f"Whether the station is sound is not known: {shares['why'][0]}")
+    drifted = shares.filter(verdict="drifted")
+    if drifted.is_empty():
+        whole = shares.filter(pl.col("statistic").is_in([REJECTED, REPEATED]))
+        told = "; ".join(
+            f"{name}: {why.removesuffix('.')}" for name, why in whole.select("statistic", "why").rows()
+        )
+        return Said(True, f"{told}.")
+    told = " ".join(f"{name}: {why}" for name, why in drifted.select("statistic", "why").rows())
+    where = drifted["station"][0] or "unknown or mixed"
+    look = (
+        "light, focus and aim"
+        if set(drifted["statistic"]) != {REPEATED}
+        else "whether its camera stands still"
+    )
+    return Said(
+        False,
+        f"{told} An alarm about the station ({where}) follows, which never starts a training: look at it, at {look}.",
+    )
+
+
+def around(episodes: Iterable[Episode], delivery: str) -> list[Episode]:
+    """The episodes of frames' statistics that `delivery` belongs to."""
+    return [one for one in episodes if delivery in one.deliveries and one.role != "station"]
+
+
+def _by_change(drifted: pl.DataFrame) -> pl.DataFrame:
+    """The novelty first, then what changed most beside its level."""
+    return drifted.sort(
+        pl.col("role") != "alarms", -(pl.col("psi") / pl.col("psi_level")), "statistic", nulls_last=True
+    )
+
+
+def _why(rows: pl.DataFrame) -> str:
+    """What is said of the novelty, or else of the first statistic."""
+    return str(rows.sort(pl.col("statistic") != NOVELTY, maintain_order=True)["why"][0])
+
+
+def _no_verdict(watched: pl.DataFrame) -> str:
+    match watched.sort(pl.col("statistic") != NOVELTY, maintain_order=True)["verdict"][0]:
+        case "not_enough":
+            return "Nothing is said of it, and no alarm can come of it."
+        case "not_calibrated":
+            return "Train a candidate on more deliveries; until then people judge by the figures."
+        case _:
+            return "Release a candidate that has a drift_reference; it measures the deliveries that come after it."
+
+
+def _count(drifted: pl.DataFrame, judged: pl.DataFrame) -> str:
+    of, release = f"of {judged.height} statistics drifted from what", judged["release"][0]
+    if drifted.is_empty():
+        return f"None {of} {release} was trained on."
+    told = [
+        f"{name}: {why.removesuffix('.')}"
+        for name, why in drifted.head(_TOLD).select("statistic", "why").rows()
+    ]
+    more = f"; and {drifted.height - _TOLD} more" if drifted.height > _TOLD else ""
+    return f"{drifted.height} {of} {release} was trained on. {'; '.join(told)}{more}."
+
+
+def _slowly(episode: Episode) -> str:
+    return (
+        f"{episode.statistic} drifts slowly: over {len(episode.deliveries)} deliveries since {episode.deliveries[0]} "
+        "differences add up that each may lie inside the level."
+    )
+
+
+def _follows(drifted: pl.DataFrame, around: Sequence[Episode], patience: int) -> list[str]:
+    alarming = [one for one in around if one.role == "alarms"]
+    confirmed = {delivery for one in alarming if one.confirmed for delivery in one.deliveries}
+    if confirmed:
+        return [
+            f"With it {len(confirmed)} deliveries belong to a drift alarm: people are asked about every capture of "
+            "them, and their labels are what a training waits for."
+        ]
+    if alarming:
+        (run,) = alarming
+        return [
+            f"This is a warning ({len(run.deliveries)} of {patience} in a row that open an alarm); nobody is asked yet."
+        ]
+    if not drifted.is_empty() or around:
+        return [
+            "What only warns opens no alarm and starts no training: see whether light, focus or product changed."
+        ]
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _TOLD
+    return ", ".join(names[:_TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,68 @@
+"""What people are told of a reference: how much it can promise, and what to do when that is too little."""
+
+import math
+from typing import NamedTuple
+
+import polars as pl
+
+from cv_assets.reference.schema import NOVELTY
+from cv_assets.spec.drift import Drift
+
+
+class Said(NamedTuple):
+    """The answer to a check, and the sentences that people read."""
+
+    passed: bool
+    why: str
+
+
+def calibration_said(rows: pl.DataFrame, drift: Drift) -> Said:
+    """Whether the reference is calibrated, and the fewest false alarms that so many deliveries can promise."""
+    lacking = rows.filter(~pl.col("calibrated"))
+    novelty = rows.row(by_predicate=pl.col("statistic") == NOVELTY, named=True)
+    if not novelty["calibrated"]:
+        return Said(
+            False,
+            f"{_deliveries(novelty['deliveries'], drift)} trained; {drift.min_deliveries} are needed to say how much "
+            "ordinary ones differ. Deliveries will be measured, but get no verdict and open no drift alarm: label "
+            "frames of more deliveries, then train again.",
+        )
+    said = f"{_promise(novelty['deliveries'], drift)} {_warnings(rows)}"
+    if lacking.is_empty():
+        return Said(True, said)
+    names = ", ".join(lacking["statistic"].head(5))
+    return Said(False, f"{said} Not calibrated, for want of deliveries with values: {names}.")
+
+
+def _promise(deliveries: int, drift: Drift) -> str:
+    asked = 1 - drift.level
+    takes = math.ceil(1 / asked - 1e-9) - 1
+    # As likely as any of them to be the most unusual one, an ordinary delivery lies beyond the j-th of k differences
+    # with a probability of (k + 1 - j) / (k + 1).
+    beyond = (deliveries + 1 - math.ceil(drift.level * deliveries - 1e-9)) / (deliveries + 1)
+    too_few = f" The spec asks for {100 * asked:.3g} %, which takes {takes} deliveries." * (
+        deliveries < takes
+    )
+    return (
+        f"{_deliveries(deliveries, drift)} say how much ordinary ones differ. So many can promise no fewer false "
+        f"alarms than one in {deliveries + 1} ordinary deliveries ({100 / (deliveries + 1):.1f} %) per statistic. "
+        f"Beyond the {drift.level:g} quantile, the novelty's level, lie about {100 * beyond:.0f} % of ordinary "
+        f"deliveries; {drift.patience} in a row open an alarm.{too_few}"
+    )
+
+
+def _warnings(rows: pl.DataFrame) -> str:
+    warns = rows.filter(role="warns").sort("deliveries", descending=True)
+    row = warns.row(0, named=True)
+    level = (
+        f"{row['deliveries']} deliveries give no higher level than their largest difference"
+        if row["quantile"] > 1 - 1 / max(row["deliveries"], 1)
+        else f"each level is the {row['quantile']:.3g} quantile"
+    )
+    return f"The levels of what only warns are corrected for {warns.height} statistics: {level}."
+
+
+def _deliveries(count: int, drift: Drift) -> str:
+    return (
+        f"{count} {'delivery' if count == 1 else 'deliveries'} of {drift.min_frames} training frames and more"
+    )

@@ -1,0 +1,90 @@
+"""Levels from the reference's own deliveries."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cv_assets.reference.bins import counts_in, edges_of, kl, psi
+from cv_assets.reference.levels import corrected, least_false_alarms, left_one_out, level, rank
+
+
+def test_each_delivery_is_measured_against_bins_made_of_the_others():
+    values, deliveries = [1, 2, 3, 4, 11, 12, 13, 14], ["a"] * 4 + ["b"] * 4
+    found = left_one_out(values, deliveries, bins=4, min_frames=2)
+    edges = edges_of([11, 12, 13, 14], 4)
+    of_b, of_a = counts_in(edges, [11, 12, 13, 14]), counts_in(edges, [1, 2, 3, 4])
+    assert found.deliveries == ("a", "b")
+    assert (found.psi[0], found.kl[0]) == (psi(of_b, of_a), kl(of_b, of_a))
+    assert of_a.tolist() == [4, 0, 0, 0]
+
+
+def test_a_delivery_with_too_few_frames_is_only_among_the_others():
+    values, deliveries = [1.0] * 5 + [2.0] * 5 + [9.0] * 2, ["a"] * 5 + ["b"] * 5 + ["few"] * 2
+    found = left_one_out(values, deliveries, bins=4, min_frames=3)
+    without_few = left_one_out(values[:10], deliveries[:10], bins=4, min_frames=3)
+    assert found.deliveries == ("a", "b")
+    assert (found.psi != without_few.psi).all()
+
+
+def test_frames_without_a_value_do_not_count_towards_the_least_number():
+    values = [1.0, 2.0, np.nan, 1.0, 2.0, 3.0]
+    assert left_one_out(values, list("aaabbb"), bins=4, min_frames=3).deliveries == ("b",)
+
+
+@pytest.mark.parametrize("deliveries", [[], ["a"] * 40])
+def test_without_other_deliveries_nothing_is_measured(deliveries):
+    found = left_one_out(np.arange(len(deliveries)), deliveries, bins=10, min_frames=1)
+    assert (found.deliveries, len(found.psi), len(found.kl)) == ((), 0, 0)
+
+
+@given(st.lists(st.tuples(st.floats(), st.sampled_from("abc")), max_size=50))
+def test_differences_are_never_nan_and_never_negative(frames):
+    found = left_one_out([one for one, _ in frames], [name for _, name in frames], bins=10, min_frames=2)
+    assert len(found.psi) == len(found.kl) == len(found.deliveries)
+    assert (found.psi >= 0).all()
+    assert (found.kl >= 0).all()
+
+
+def test_the_level_is_one_of_the_differences_that_the_quantile_of_them_does_not_exceed():
+    differences = np.arange(1.0, 13)
+    assert level(differences, 0.9, 0.95).value == 11
+    assert level(np.arange(1.0, 11), 0.9, 0.95).value == 9
+
+
+def test_a_level_of_few_deliveries_has_no_upper_end():
+    interval = level(np.arange(1.0, 13), 0.9, 0.95)
+    assert (interval.low, interval.high) == (8, None)
+    assert level(np.array([]), 0.9, 0.95).value is None
+
+
+def test_a_quantile_corrected_for_many_statistics_is_the_largest_of_few_deliveries():
+    assert corrected(0.9, 20) == pytest.approx(0.995)
+    assert corrected(0.9, 1) == pytest.approx(0.9)
+    assert level(np.arange(1.0, 20), corrected(0.9, 20), 0.95).value == 19
+
+
+def test_an_ordinary_delivery_exceeds_the_level_about_as_often_as_it_says():
+    # Of 19 ordinary deliveries and a 20th the largest is the 20th once in 20, by symmetry.
+    random = np.random.default_rng(0)
+    draws = random.exponential(size=(4000, 20))
+    beyond = np.mean([one[-1] > level(one[:-1], 0.99, 0.95).value for one in draws])
+    assert beyond == pytest.approx(least_false_alarms(19), abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("value", "share"), [(0, 0), (1, 1 / 8), (2, 1 / 2), (2.5, 3 / 4), (3, 7 / 8), (9, 1)]
+)
+def test_a_rank_is_the_share_below_and_ties_count_half(value, share):
+    assert rank([1, 2, 2, 3], value) == share
+
+
+def test_without_anything_to_compare_a_rank_is_in_the_middle():
+    assert rank([], 3.0) == 0.5
+    assert rank([np.nan], 3.0) == 0.5
+
+
+@given(st.lists(st.floats(), max_size=20), st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_a_greater_difference_has_no_lower_rank(differences, one, other):
+    low, high = sorted([one, other])
+    assert 0 <= rank(differences, low) <= rank(differences, high) <= 1
