@@ -11,6 +11,8 @@ RUNS_LOOKED_AT: Final = 200
 """Older runs of a job are left out: looking at all of them each few seconds would cost more each year."""
 
 _PARTITION: Final = "dagster/partition"
+_ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_UNFINISHED: Final = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 _WILL_RETRY: Final = "dagster/will_retry"
 """Dagster tags a failed run with it: whether run retries (`run_retries` in dagster.yaml) try it again."""
 _RETRY: Final = "dagster/auto_retry_run_id"
@@ -32,6 +34,11 @@ def newest_runs(
 def newest_run(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
     """The newest run of `job`, whoever launched it."""
     return next(iter(instance.get_runs(dg.RunsFilter(job_name=job), limit=1)), None)
+
+
+def unfinished(instance: dg.DagsterInstance, job: str) -> int:
+    """How many runs of `job` have not ended."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
 
 
 def made_since(instance: dg.DagsterInstance, run: dg.DagsterRun, assets: Collection[str]) -> bool:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -18,7 +18,7 @@ from cv_assets.spec.load import changed_sections
 from cv_assets.spec.schema import ProjectSpec, Spec
 from resources.deployments import Deployment
 from resources.lake import Commit
-from resources.runs import made_since, newest_run, run_with_key
+from resources.runs import made_since, newest_run, run_with_key, unfinished
 from resources.tables import Snapshot, Tables, table_path
 
 QUEUE: Final = table_path("review_queue")
@@ -32,6 +32,9 @@ DRIFT: Final = "drift_metrics"
 REQUESTS: Final = "training_request"
 """The inputs of many tables, by delivery or candidate. Inspections are written once, and their raw_frames stay."""
 FOLLOWING: Final = ("kpis", "alarms")
+AT_LEAST_EVERY_SECONDS: Final = 60
+"""While deliveries follow one another, a refresh waits for the last of them, but no longer than this after the one
+before: each would change what the one before made."""
 MADE: Final = ("review_queue", "review_worklist", *FOLLOWING)
 """What a refresh makes, the queue first. The last two are made from what the queue was, or later."""
 
@@ -42,7 +45,8 @@ MADE: Final = ("review_queue", "review_worklist", *FOLLOWING)
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests the review queue, its worklist, KPIs and alarms again after an inspection, a measurement of "
     "drift, new labels, a training request, a release or another spec, when an item came due, and when they were not "
-    "made together; one run at a time. Else the tick says how the queue stands.",
+    "made together. One run at a time, and one per minute while deliveries follow one another. Else the tick says how "
+    "the queue stands.",
 )
 def review_changes(
     context: dg.SensorEvaluationContext,
@@ -72,6 +76,8 @@ def review_changes(
         # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
         changes = changes.not_made
         earlier = run_with_key(context.instance, changes.run_key)
+    if changes and earlier is None and (wait := _more_comes(context.instance, published, now)):
+        return dg.SkipReason(f"{changes.why[:1].upper()}{changes.why[1:]}. {wait}")
     if changes and earlier is None:
         return dg.RunRequest(run_key=changes.run_key, tags={"why": changes.why})
     if earlier and not earlier.is_finished:
@@ -79,6 +85,20 @@ def review_changes(
     if earlier and not earlier.is_success and not made_since(context.instance, earlier, MADE):
         return dg.SkipReason(_failed(earlier, queue, now))
     return dg.SkipReason(f"The queue is up to date: {standing(queue, now)}.")
+
+
+def _more_comes(instance: dg.DagsterInstance, published: Commit | None, now: datetime) -> str:
+    """Why a refresh waits for the deliveries that are being taken in, in words; empty when it does not."""
+    if published is None or now - published.created_at >= (
+        least := timedelta(seconds=AT_LEAST_EVERY_SECONDS)
+    ):
+        return ""
+    taken_in = unfinished(instance, "receive")
+    if not taken_in:
+        return ""
+    runs = "1 delivery is" if taken_in == 1 else f"{taken_in} deliveries are"
+    until = published.created_at + least
+    return f"{runs} being taken in: all is made again when they are through, or at {until:%H:%M:%S} UTC."
 
 
 def _changes(

@@ -266,6 +266,24 @@ def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
     assert tick() == f"Run {run.run_id} is refreshing the queue, KPIs and alarms."
 
 
+def test_while_deliveries_follow_one_another_a_refresh_waits_for_the_last_but_not_long(
+    tables, spec, inspect, tick, run_job, instance, monkeypatch
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    instance.add_run(
+        dg.DagsterRun(job_name="receive", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    )
+    assert run_job(tick()).success, "the first one waits for nothing"
+    inspect("d2", "low_confidence")
+    said = tick()
+    assert said.startswith(
+        "1 delivery was inspected (d2). 1 delivery is being taken in: all is made again when"
+    )
+    monkeypatch.setattr("sensors.review_changes.AT_LEAST_EVERY_SECONDS", 0)
+    assert tick().tags["why"] == "1 delivery was inspected (d2)"
+
+
 @pytest.fixture
 def unreadable(tables):
     """Publish labels that no queue can be made of: one names a frame that is not in raw_frames."""
