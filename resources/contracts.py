@@ -19,6 +19,9 @@ from resources.lake import Content
 ON_CANDIDATE: Final = {"lake/branch": "candidate"}
 """Op tag of an asset whose partitions live on the data branch of their candidate."""
 
+_LONGEST_CELL: Final = 400
+"""Characters of a cell that the UI shows: a sentence with its figures, not a document."""
+
 CONTRACT_CHECK: Final = "follows_its_contract"
 
 
@@ -214,7 +217,7 @@ def _cell(value: object) -> str | int | float | bool | None:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     text = str(value)
-    return text if len(text) <= 80 else text[:77] + "…"
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
 
 
 def _column_schema(schema: type[dy.Schema]) -> dg.TableSchema:

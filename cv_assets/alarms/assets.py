@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from cv_assets.alarms.pages import Compared
 
 NO_ALARM_IS_OPEN = Check("no_alarm_is_open", "Is no drift and no KPI alarm open?", blocking=False)
-STATION_IS_SOUND = Check("station_is_sound", "Is no alarm about a station open?", blocking=False)
+NO_STATION_ALARM_IS_OPEN = Check(
+    "no_station_alarm_is_open", "Is no alarm about a station open?", blocking=False
+)
 
-ALARMS = TableAsset("alarms", Alarms, step="alarms", checks=(NO_ALARM_IS_OPEN, STATION_IS_SOUND))
+ALARMS = TableAsset("alarms", Alarms, step="alarms", checks=(NO_ALARM_IS_OPEN, NO_STATION_ALARM_IS_OPEN))
 
 _SHOWN: Final = ("alarm_id", "state", "why", "waiting", "closed_by")
 
@@ -82,7 +84,7 @@ def alarms(
     yield from ALARMS.audited(
         rows,
         files=files,
-        checks=[_no_alarm_is_open(rows), _station_is_sound(rows)],
+        checks=[_no_alarm_is_open(rows), _no_station_alarm_is_open(rows)],
         metadata={
             **{state: rows.filter(state=state).height for state in STATES},
             "rows": preview(rows, _SHOWN, rows_shown=20),
@@ -159,18 +161,19 @@ def _pages(rows: pl.DataFrame, url: Callable[[str], str]) -> dict[str, dg.Markdo
 
 def _no_alarm_is_open(rows: pl.DataFrame) -> dg.AssetCheckResult:
     about = rows.filter(pl.col("kind") != "station")
-    warnings = [
-        f"{name} warns: {why}" for name, why in about.filter(state="warning").select("alarm_id", "why").rows()
+    opened, warning = about.filter(state="open"), about.filter(state="warning")
+    told = [_told(row) for row in opened.iter_rows(named=True)]
+    calm = [
+        "No alarm is open.",
+        *(f"{name} warns: {why}" for name, why in warning.select("alarm_id", "why").rows()),
     ]
-    opened = about.filter(state="open")
-    told = [_told(row) for row in opened.iter_rows(named=True)] or ["No alarm is open."]
-    return NO_ALARM_IS_OPEN.result(opened.is_empty(), " ".join([*told, *warnings]), _waiting(opened))
+    return NO_ALARM_IS_OPEN.result(opened.is_empty(), " ".join(told or calm), _waiting(opened))
 
 
-def _station_is_sound(rows: pl.DataFrame) -> dg.AssetCheckResult:
+def _no_station_alarm_is_open(rows: pl.DataFrame) -> dg.AssetCheckResult:
     opened = rows.filter(kind="station", state="open")
     told = [_told(row) for row in opened.iter_rows(named=True)] or ["No alarm about a station is open."]
-    return STATION_IS_SOUND.result(opened.is_empty(), " ".join(told), _waiting(opened))
+    return NO_STATION_ALARM_IS_OPEN.result(opened.is_empty(), " ".join(told), _waiting(opened))
 
 
 def _told(row: Mapping[str, Any]) -> str:
@@ -180,8 +183,13 @@ def _told(row: Mapping[str, Any]) -> str:
         "kpi": f"{row['statistic']} of {row['release']} lies beyond the spec's bound",
         "station": f"too many captures count for {row['statistic']} at {row['station'] or 'an unknown station'}",
     }[row["kind"]]
+    do = {
+        "drift": "Label its deliveries: they are on the worklist.",
+        "kpi": "The table alarms says what it waits for.",
+        "station": "Look at camera, light and file transfer.",
+    }[row["kind"]]
     first = f", from {row['first_delivery']} on" if row["first_delivery"] else ""
-    return f"{row['alarm_id']} is open since {row['opened_at']:%Y-%m-%d %H:%M} UTC: {what}{first}."
+    return f"{row['alarm_id']} is open since {row['opened_at']:%Y-%m-%d %H:%M} UTC: {what}{first}. {do}"
 
 
 def _waiting(opened: pl.DataFrame) -> dict[str, dg.TableMetadataValue]:

@@ -11,6 +11,7 @@ WAITS: Final = (
     "fresh_labels",
     "benchmark",
     "training",
+    "drift_alarm",
     "cooldown",
     "ready",
     "station",
@@ -66,9 +67,9 @@ class Alarms(dy.Schema):
     attempts = dy.Int64(min=0, description="Candidates that were requested for it.")
     waits_for = dy.String(
         regex=f"^({'|'.join(WAITS)})$",
-        description="patience: another such delivery. fresh_labels, benchmark: people. training: its candidate is not "
-        "concluded. cooldown: time, until cooldown_until. ready: the sensor. station: a person at the station. "
-        "nothing: it is closed.",
+        description="patience: another such delivery. fresh_labels, benchmark: people. training: a candidate is not "
+        "concluded. drift_alarm: that of its release goes first. cooldown: time, until cooldown_until. ready: the "
+        "sensor. station: a person at the station. nothing: it is closed.",
     )
     waiting = dy.String(description="The same in words, with its figures.")
     closed_by = dy.String(

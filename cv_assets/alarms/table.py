@@ -129,8 +129,7 @@ def _kpis_after_drift(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if (row["kind"], row["state"]) == ("drift", "open")
     }
     for row in rows:
-        first = (
-            drifting.get(row["release_number"]) if row["kind"] == "kpi" and row["state"] == "open" else None
-        )
-        after = f"{first}, which is open for the same release, goes first. By itself: " if first else ""
-        yield {**row, "waiting": f"{after}{row['waiting']}"}
+        waits = row["kind"] == "kpi" and row["state"] == "open" and row["waits_for"] != "training"
+        first = drifting.get(row["release_number"]) if waits else None
+        after = f"{first}, which is open for the same release, goes first. After that: {row['waiting']}"
+        yield {**row, "waits_for": "drift_alarm", "waiting": after} if first else row

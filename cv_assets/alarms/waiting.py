@@ -104,18 +104,22 @@ def waiting(
     asked = history.asked_by(opening.alarm_id)
     if pending := history.pending(opening.alarm_id):
         return Waiting("training", _for_training(opening, pending))
+    if other := next((one for one in history.requests if one.open), None):
+        return Waiting(
+            "training", f"Candidate {other.candidate}, which is not concluded: one training at a time."
+        )
     people = _for_labels(fresh, policy.min_new_labels), _for_golden_frames(golden, needed_golden)
-    before = f"{_last_attempt(asked, history)} " if asked else ""
+    before = f" {_last_attempt(asked, history)}" if asked else ""
     if any(people):
         which = "fresh_labels" if people[0] else "benchmark"
-        return Waiting(which, f"{before}People: {'; '.join(filter(None, people))}.")
+        return Waiting(which, f"People: {'; '.join(filter(None, people))}.{before}")
     enough = f"{counted(fresh, 'fresh label')} of {policy.min_new_labels} are there"
     asks = f"the sensor {SENSORS[opening.kind]} requests a candidate at its next tick"
     until = history.cooldown_until(policy.cooldown_hours)
     if until is not None and (history.known_time is None or history.known_time < until):
         hours = f"{policy.cooldown_hours:g} hours lie between two retrainings that nobody asked for"
-        return Waiting("cooldown", f"{before}Time: {enough}, and {hours}. After {moment(until)} {asks}.")
-    return Waiting("ready", f"{before}Nothing more: {enough}; {asks}.")
+        return Waiting("cooldown", f"Time: {enough}, and {hours}. After {moment(until)} {asks}.{before}")
+    return Waiting("ready", f"Nothing more: {enough}; {asks}.{before}")
 
 
 def lacking(golden: Mapping[str, int], needed: int) -> list[str]:
@@ -148,8 +152,7 @@ def _for_training(opening: Opening, pending: Requested) -> str:
     over = f" {opening.ended[0].upper()}{opening.ended[1:]}." if opening.ended else ""
     return (
         f"Candidate {pending.candidate}, requested {moment(pending.requested_at)} by {pending.requested_by}, "
-        f"is not concluded.{over} Read its run (job `retrain`); when its decision is there, conclude it with the job "
-        "`release`."
+        f"is not concluded.{over} See its run of `retrain`; once it has a decision, run the job `release`."
     )
 
 

@@ -258,9 +258,9 @@ def _judged(found: float, median: float, row: Row, spec: Spec) -> dict[str, Any]
     told, limit = _apart(found, level)
     # A reference of infinite values has no median: nothing lies below it.
     usual = -np.inf if row["median"] is None else row["median"]
-    medians = "medians {} and, of the reference, {}".format(*_apart(median, usual))
+    medians = "median {}, in training {}".format(*_apart(median, usual))
     if row["side"] == "above" and median <= usual:
-        why = f"{name} {told}, but towards lower values, which is no drift: {medians}."
+        why = f"{name} {told}, but its values are lower than in training: no drift; {medians}."
         return {"verdict": "ok", "rank": 0.0, "why": why}
     unusual = rank(row[measure], found)
     if found <= level:
@@ -268,8 +268,8 @@ def _judged(found: float, median: float, row: Row, spec: Spec) -> dict[str, Any]
     return {
         "verdict": "drifted",
         "rank": unusual,
-        "why": f"{name} {told} is beyond its level {limit}, the {row['quantile']:.3g} quantile of "
-        f"{row['deliveries']} deliveries of the reference; {medians}.",
+        "why": f"{name} {told} exceeds its level {limit} ({row['quantile']:.3g} quantile of {row['deliveries']} "
+        f"reference deliveries); {medians}.",
     }
 
 

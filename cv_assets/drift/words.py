@@ -22,7 +22,9 @@ class Said(NamedTuple):
 def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> Said:
     """Whether the delivery of `rows` drifted. `around` are the episodes that it belongs to.
 
-    What is not known is no pass: without a verdict on the novelty nothing would open an alarm.
+    Only the novelty decides. Statistics that warn are told, and do not fail it: of so many some lie beyond the largest
+    of a few reference deliveries nearly every day. What is not known is no pass: without a verdict on the novelty
+    nothing would open an alarm.
     """
     watched = rows.filter(pl.col("role") != "station")
     if watched.is_empty():
@@ -38,7 +40,8 @@ def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> 
     said += _follows(drifted, around, patience)
     if unjudged := watched.filter(~_JUDGED)["statistic"].to_list():
         said.append(f"Without a verdict: {_listed(unjudged)}; the table says why.")
-    return Said(drifted.is_empty() and not slow and NOVELTY in judged["statistic"], " ".join(said))
+    alarming = not drifted.filter(role="alarms").is_empty() or any(one.role == "alarms" for one in slow)
+    return Said(not alarming and NOVELTY in judged["statistic"], " ".join(said))
 
 
 def station_said(rows: pl.DataFrame) -> Said:
@@ -109,8 +112,8 @@ def _count(drifted: pl.DataFrame, judged: pl.DataFrame) -> str:
 
 def _slowly(episode: Episode) -> str:
     return (
-        f"{episode.statistic} drifts slowly: over {len(episode.deliveries)} deliveries since {episode.deliveries[0]} "
-        "differences add up that each may lie inside the level."
+        f"{episode.statistic} drifts slowly: {len(episode.deliveries)} deliveries since {episode.deliveries[0]} each "
+        "differ a little, together too much."
     )
 
 
@@ -119,8 +122,8 @@ def _follows(drifted: pl.DataFrame, around: Sequence[Episode], patience: int) ->
     confirmed = {delivery for one in alarming if one.confirmed for delivery in one.deliveries}
     if confirmed:
         return [
-            f"With it {len(confirmed)} deliveries belong to a drift alarm: people are asked about every capture of "
-            "them, and their labels are what a training waits for."
+            f"A drift alarm covers {len(confirmed)} deliveries, this one among them. All their captures are on the "
+            "worklist; a retraining waits for those labels."
         ]
     if alarming:
         (run,) = alarming
@@ -128,9 +131,7 @@ def _follows(drifted: pl.DataFrame, around: Sequence[Episode], patience: int) ->
             f"This is a warning ({len(run.deliveries)} of {patience} in a row that open an alarm); nobody is asked yet."
         ]
     if not drifted.is_empty() or around:
-        return [
-            "What only warns opens no alarm and starts no training: see whether light, focus or product changed."
-        ]
+        return ["None of these opens an alarm: see whether light, focus or product changed."]
     return []
 
 

@@ -23,9 +23,8 @@ def calibration_said(rows: pl.DataFrame, drift: Drift) -> Said:
     if not novelty["calibrated"]:
         return Said(
             False,
-            f"{_deliveries(novelty['deliveries'], drift)} trained; {drift.min_deliveries} are needed to say how much "
-            "ordinary ones differ. Deliveries will be measured, but get no verdict and open no drift alarm: label "
-            "frames of more deliveries, then train again.",
+            f"Only {_deliveries(novelty['deliveries'], drift)}; {drift.min_deliveries} are needed. Until then "
+            "deliveries are measured, but no drift alarm can open. Label frames of more deliveries and train again.",
         )
     said = f"{_promise(novelty['deliveries'], drift)} {_warnings(rows)}"
     if lacking.is_empty():
@@ -44,10 +43,9 @@ def _promise(deliveries: int, drift: Drift) -> str:
         deliveries < takes
     )
     return (
-        f"{_deliveries(deliveries, drift)} say how much ordinary ones differ. So many can promise no fewer false "
-        f"alarms than one in {deliveries + 1} ordinary deliveries ({100 / (deliveries + 1):.1f} %) per statistic. "
-        f"Beyond the {drift.level:g} quantile, the novelty's level, lie about {100 * beyond:.0f} % of ordinary "
-        f"deliveries; {drift.patience} in a row open an alarm.{too_few}"
+        f"{_deliveries(deliveries, drift)}. At most about {100 * beyond:.0f} % of ordinary deliveries exceed the "
+        f"novelty's level; {drift.patience} in a row open an alarm. No level of {deliveries} deliveries can promise "
+        f"less than {100 / (deliveries + 1):.1f} %.{too_few}"
     )
 
 

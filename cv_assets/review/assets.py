@@ -222,8 +222,8 @@ def _no_kpi_is_broken(newest: pl.DataFrame, version: str) -> dg.AssetCheckResult
         return NO_KPI_IS_BROKEN.result(True, f"{said} Held to its bound: {', '.join(bounded) or 'none'}.")
     return NO_KPI_IS_BROKEN.result(
         False,
-        f"{version}, up to {broken['until'][0]}: {_told(broken)}. The table alarms says what follows.",
-        {"broken": broken.height, "offenders": preview(broken, _SHOWN_KPIS)},
+        f"{version} breaks the spec's bound on {', '.join(broken['metric'])}. The table alarms says what follows.",
+        {"broken": broken.height, "why": _told(broken), "offenders": preview(broken, _SHOWN_KPIS)},
     )
 
 
@@ -240,8 +240,8 @@ def _enough_is_answered(newest: pl.DataFrame, version: str) -> dg.AssetCheckResu
     names = ", ".join(lacking["metric"])
     return ENOUGH_IS_ANSWERED.result(
         False,
-        f"Too little is answered to tell {names} of {version}, and nothing follows from it meanwhile. What lacks is "
-        "told below; answer what waits (docs/review.md says how).",
+        f"Too few answers to judge {names} of {version}: no KPI alarm can open. Work through the worklist "
+        "(docs/review.md); the figures stand below.",
         {"lacks": _told(lacking), "offenders": preview(lacking, _SHOWN_KPIS)},
     )
 
@@ -268,10 +268,10 @@ def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckRe
         return NOTHING_IS_OVERDUE.result(
             True, f"No item is overdue at {now:%Y-%m-%d %H:%M} UTC.", {"overdue": 0}
         )
-    first = overdue.row(0, named=True)
+    # How many changes with every look, these words do not: people are told once.
     said = (
-        f"{overdue.height} overdue. The longest: {first['part']}, due {first['due_at']:%Y-%m-%d %H:%M} UTC. "
-        "Label them (docs/review.md says how), or give people more time in the spec's `review.due_hours`."
+        "Items are overdue: label them (docs/review.md says how), or give people more time in the spec's "
+        "`review.due_hours`."
     )
     shown = preview(overdue, _SHOWN, rows_shown=10)
     return NOTHING_IS_OVERDUE.result(False, said, {"overdue": overdue.height, "offenders": shown})

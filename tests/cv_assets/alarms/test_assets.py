@@ -119,7 +119,7 @@ def test_open_alarms_warn_with_all_that_a_person_must_know(put, tables, follow):
     assert waiting["why"].startswith("Novelty drifted at line1 in 2 deliveries")
     assert waiting["waiting"].startswith("People: 1 of 200 fresh labels are there, 199 are missing: label")
     assert "kpi-r1-overkill is open since" in said
-    assert "rejected-line1-d5 is open since" in found["station_is_sound"].description
+    assert "rejected-line1-d5 is open since" in found["no_station_alarm_is_open"].description
     assert "rejected" not in said
     told = metadata(result, "alarms")
     assert {name: told[name] for name in ("open", "warning", "closed")} == {

@@ -76,9 +76,7 @@ def test_its_candidate_is_waited_for_until_it_is_concluded(alarm):
 def test_a_candidate_that_can_only_be_refused_is_not_waited_for(alarm):
     row = alarm(requests=[{**ASKED, "spec_digest": "an earlier one"}])
     assert row["waits_for"] == "fresh_labels"
-    assert row["waiting"].startswith(
-        "Candidate drift-r1-1 can only be refused: it was requested under another"
-    )
+    assert "Candidate drift-r1-1 can only be refused: it was requested under another" in row["waiting"]
 
 
 @pytest.mark.parametrize("why", ["1 of 8 criteria are not met", "declined by quality.lead: wait for more"])
@@ -92,7 +90,8 @@ def test_a_refused_candidate_leaves_the_alarm_open_for_labels_that_it_has_not_se
     labels = [label("a", hour=5), label("c", hour=5)]
     row = alarm(label_table=labels, **refused)
     assert (row["state"], row["waits_for"], row["fresh_labels"]) == ("open", "fresh_labels", 0)
-    assert row["waiting"].startswith(f"Candidate drift-r1-1 was refused ({why}); the next one needs labels")
+    assert row["waiting"].startswith("People: 0 of 2 fresh labels"), "what to do comes first"
+    assert f"Candidate drift-r1-1 was refused ({why}); the next one needs labels" in row["waiting"]
     row = alarm(label_table=[*labels, label("b", hour=5), label("d", hour=13)], **refused)
     assert (row["waits_for"], row["fresh_labels"], row["attempts"]) == ("cooldown", 2, 1)
 
@@ -125,7 +124,8 @@ def test_a_cooldown_is_waited_for_until_the_tables_know_a_later_time(alarm):
 
 def test_what_a_person_asked_for_starts_no_cooldown(alarm):
     row = alarm(requests=[request("mine", "I want it", hour=0, reason="person")])
-    assert (row["cooldown_until"], row["attempts"], row["waits_for"]) == (None, 0, "fresh_labels")
+    assert (row["cooldown_until"], row["attempts"], row["waits_for"]) == (None, 0, "training")
+    assert row["waiting"] == "Candidate mine, which is not concluded: one training at a time."
 
 
 def test_the_release_of_its_candidate_closes_it(alarm):
@@ -220,7 +220,8 @@ def test_evidence_that_is_no_name_of_an_alarm_is_none(spec):
 
 def test_a_kpi_alarm_says_that_the_drift_alarm_of_its_release_goes_first(spec):
     rows = by_id(spec, metrics=DRIFT, captures=CELLS, kpis=[kpi("d2", "broken", hour=2)], releases=[FIRST])
+    assert rows["kpi-r1-overkill"]["waits_for"] == "drift_alarm"
     assert rows["kpi-r1-overkill"]["waiting"].startswith(
-        "drift-r1, which is open for the same release, goes first. By itself: People: "
+        "drift-r1, which is open for the same release, goes first. After that: People: "
     )
     assert rows["drift-r1"]["waiting"].startswith("People: ")

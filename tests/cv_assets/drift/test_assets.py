@@ -195,7 +195,8 @@ def test_frames_that_never_trained_drift_and_late_deliveries_count_where_they_we
         "score.cnn",
     ]
     assert (
-        "With it 2 deliveries belong to a drift alarm" in checks(plant.measure("d2"))["no_drift"].description
+        "A drift alarm covers 2 deliveries, this one among them"
+        in checks(plant.measure("d2"))["no_drift"].description
     )
     assert passed(plant.measure("late"))["no_drift"]
     assert "1 of 2 in a row" in checks(plant.measure("d2"))["no_drift"].description

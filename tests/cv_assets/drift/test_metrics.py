@@ -141,8 +141,8 @@ def test_frames_beyond_the_level_are_drift_with_all_figures_beside_them(spec):
     assert (row["verdict"], row["rank"], row["frames"], row["value"]) == ("drifted", 1, 40, 9)
     assert (row["reference_value"], row["psi_level"], row["kl_level"]) == (2, 1.1, 0.55)
     assert row["why"] == (
-        f"PSI {figure(row['psi'])} is beyond its level 1.1, the 0.9 quantile of 12 deliveries of the reference; "
-        "medians 9 and, of the reference, 2."
+        f"PSI {figure(row['psi'])} exceeds its level 1.1 (0.9 quantile of 12 reference deliveries); "
+        "median 9, in training 2."
     )
 
 
@@ -159,7 +159,7 @@ def test_the_level_is_exceeded_only_beyond_it(spec):
     assert row["verdict"] == "ok"
     assert "is within its level" in row["why"]
     row = _measure(spec, _values(FAR_AWAY), {**REFERENCE, "psi_level": psi * (1 - 1e-7)})["novelty"]
-    told, level = row["why"].split(" is beyond its level ")
+    told, level = row["why"].split(" exceeds its level ")
     assert row["verdict"] == "drifted"
     assert told.removeprefix("PSI ") != level.split(",")[0]
 
@@ -168,7 +168,7 @@ def test_novelty_below_that_of_the_training_is_never_drift(spec):
     row = _measure(spec, _values(NEARER), REFERENCE)["novelty"]
     assert row["psi"] > 1.1
     assert (row["verdict"], row["rank"]) == ("ok", 0)
-    assert "towards lower values, which is no drift: medians 0.5 and, of the reference, 2" in row["why"]
+    assert "but its values are lower than in training: no drift; median 0.5, in training 2" in row["why"]
 
 
 def test_a_plain_statistic_drifts_to_either_side(spec):

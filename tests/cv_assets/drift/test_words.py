@@ -66,18 +66,18 @@ def test_a_confirmed_drift_says_that_people_are_asked_and_what_a_training_waits_
     said = drift_said(_rows(_row("novelty", "drifted")), [_episode("d1", "d2")], 2)
     assert not said.passed
     assert said.why.endswith(
-        "With it 2 deliveries belong to a drift alarm: people are asked about every capture of them, and their labels "
-        "are what a training waits for."
+        "A drift alarm covers 2 deliveries, this one among them. All their captures are on the worklist; a retraining "
+        "waits for those labels."
     )
 
 
-def test_what_only_warns_says_that_nothing_starts():
+def test_what_only_warns_is_told_and_fails_nothing():
     rows = _rows(_row("novelty", "ok"), _row("decoded.focus", "drifted", "PSI 3 is beyond its level 1."))
     said = drift_said(rows, [_episode("d2", statistic="decoded.focus", role="warns")], 2)
     assert said == (
-        False,
-        "1 of 2 statistics drifted from what v1.0.0 was trained on. decoded.focus: PSI 3 is beyond its level 1. What "
-        "only warns opens no alarm and starts no training: see whether light, focus or product changed.",
+        True,
+        "1 of 2 statistics drifted from what v1.0.0 was trained on. decoded.focus: PSI 3 is beyond its level 1. None "
+        "of these opens an alarm: see whether light, focus or product changed.",
     )
 
 
@@ -96,14 +96,14 @@ def test_slow_drift_fails_though_every_statistic_is_within_its_level():
     slow = _episode("d0", "d1", "d2", slow=True)
     said = drift_said(_rows(_row("novelty", "ok")), [slow], 2)
     assert not said.passed
-    assert "novelty drifts slowly: over 3 deliveries since d0 differences add up" in said.why
-    assert "With it 3 deliveries belong to a drift alarm" in said.why
+    assert "novelty drifts slowly: 3 deliveries since d0 each differ a little, together too much." in said.why
+    assert "A drift alarm covers 3 deliveries" in said.why
 
 
 def test_a_slow_and_a_short_drift_at_once_are_told_together():
     both = [_episode("d2"), _episode("d0", "d1", "d2", slow=True)]
     said = drift_said(_rows(_row("novelty", "drifted")), both, 2)
-    assert "With it 3 deliveries belong to a drift alarm" in said.why
+    assert "A drift alarm covers 3 deliveries" in said.why
 
 
 @pytest.mark.parametrize(

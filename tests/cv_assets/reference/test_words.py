@@ -15,17 +15,16 @@ def test_a_calibrated_reference_says_the_least_false_alarms_that_it_can_promise(
     assert passed
     # The 0.9 quantile of 12 is the 11th: a 13th lies beyond it in 2 of 13 cases.
     assert why == (
-        "12 deliveries of 30 training frames and more say how much ordinary ones differ. So many can promise no fewer "
-        "false alarms than one in 13 ordinary deliveries (7.7 %) per statistic. Beyond the 0.9 quantile, the novelty's "
-        "level, lie about 15 % of ordinary deliveries; 2 in a row open an alarm. The levels of what only warns are "
-        "corrected for 2 statistics: 12 deliveries give no higher level than their largest difference."
+        "12 deliveries of 30 training frames and more. At most about 15 % of ordinary deliveries exceed the novelty's "
+        "level; 2 in a row open an alarm. No level of 12 deliveries can promise less than 7.7 %. The levels of what "
+        "only warns are corrected for 2 statistics: 12 deliveries give no higher level than their largest difference."
     )
 
 
 def test_a_level_that_so_few_deliveries_cannot_keep_says_how_many_it_takes():
     rows = reference(reference_row(), reference_row("decoded.focus"))
     _, why = calibration_said(rows, Drift(level=0.95))
-    assert "lie about 8 % of ordinary deliveries" in why
+    assert "At most about 8 % of ordinary deliveries" in why
     assert "The spec asks for 5 %, which takes 19 deliveries." in why
     assert "The spec asks" not in calibration_said(rows, Drift(level=0.9)).why
 
@@ -43,9 +42,8 @@ def test_too_few_deliveries_say_what_follows_and_what_to_do():
     passed, why = calibration_said(reference(few, reference_row("decoded.focus")), DRIFT)
     assert not passed
     assert why == (
-        "1 delivery of 30 training frames and more trained; 10 are needed to say how much ordinary ones differ. "
-        "Deliveries will be measured, but get no verdict and open no drift alarm: label frames of more deliveries, "
-        "then train again."
+        "Only 1 delivery of 30 training frames and more; 10 are needed. Until then deliveries are measured, but no "
+        "drift alarm can open. Label frames of more deliveries and train again."
     )
 
 

@@ -97,8 +97,8 @@ def test_what_is_overdue_warns_and_is_published(tables, inspect, refresh):
     overdue = checks(result)["nothing_is_overdue"]
     assert not overdue.passed
     assert overdue.severity is dg.AssetCheckSeverity.WARN
-    assert "2 overdue. The longest" in overdue.description
-    assert "due 2026-03-04 12:00 UTC. Label them (docs/review.md says how)" in overdue.description
+    assert "Items are overdue: label them" in overdue.description
+    assert overdue.metadata["overdue"].value == 2
     assert passed(result)["follows_its_contract"]
     assert passed(result)["nobody_is_forgotten"]
 
@@ -296,7 +296,8 @@ def test_a_broken_kpi_warns_with_its_figures_its_trend_and_its_picture(tables, a
     broken = checks(result)["no_kpi_is_broken"]
     assert not broken.passed
     assert broken.severity is dg.AssetCheckSeverity.WARN
-    assert broken.description.startswith("v1.0.0, up to d5: overkill: 0.750 [")
+    assert broken.description.startswith("v1.0.0 breaks the spec's bound on overkill.")
+    assert broken.metadata["why"].value.startswith("overkill: 0.750 [")
     assert checks(result)["enough_is_answered"].description == (
         "Enough is answered for every bound of the spec. What is not told of v1.0.0: nothing."
     )
@@ -309,9 +310,7 @@ def test_too_little_that_is_answered_says_so_and_breaks_nothing(answered, estima
     said = checks(result)["enough_is_answered"]
     assert not said.passed
     assert said.severity is dg.AssetCheckSeverity.WARN
-    assert said.description.startswith(
-        "Too little is answered to tell overkill of v1.0.0, and nothing follows"
-    )
+    assert said.description.startswith("Too few answers to judge overkill of v1.0.0: no KPI alarm can open.")
     assert said.metadata["lacks"].value == (
         "overkill: 0 of 72 captures that people were asked about are answered, fewer than the 80% that are needed"
     )
