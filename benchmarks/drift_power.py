@@ -9,7 +9,7 @@ MOVED = 4.0
 
 
 def measure() -> Figure:
-    """One delivery alone; the spec's patience asks for several in a row."""
+    """One delivery alone; the spec's patience asks for several."""
     moved, ordinary = judge(MOVED, Drift()), judge(0.0, Drift())
     return Figure(
         moved.above,

@@ -1,7 +1,7 @@
 """What a person does and sees in Dagster's UI, over the same GraphQL interface: launch, watch, read why."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ REPOSITORY: Final = "__repository__"
 UNFINISHED: Final = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 
 _RUNS = """query($limit: Int!) { runsOrError(limit: $limit) { __typename ... on PythonError { message }
-  ... on Runs { results { runId jobName status tags { key value } stepStats { stepKey status } } } } }"""
+  ... on Runs { results { runId jobName status tags { key value } } } } }"""
+_STEPS = """query($statuses: [RunStatus!]) { runsOrError(filter: {statuses: $statuses}) { __typename
+  ... on PythonError { message } ... on Runs { results { runId stepStats { stepKey status } } } } }"""
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } ... on Error { message } } }"""
@@ -32,7 +34,7 @@ class DagsterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run as the UI lists it. `steps` maps a step to its status."""
+    """One run as the UI lists it. `steps` maps a step to its status while the run is under way."""
 
     id: str
     job: str
@@ -60,10 +62,10 @@ class Dagster:
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        reply = self._ask(_RUNS, limit=500)["runsOrError"]
-        if "results" not in reply:
-            raise DagsterError(reply["message"])
-        return [_run(record) for record in reply["results"]]
+        # Steps first: a run that ends in between shows as ended. For all runs they would be read from as many files.
+        under_way = self._results(_STEPS, statuses=list(UNFINISHED))
+        steps = {record["runId"]: record["stepStats"] for record in under_way}
+        return [_run(record, steps.get(record["runId"], ())) for record in self._results(_RUNS, limit=500)]
 
     def run_url(self, run_id: str) -> str:
         """Where a person looks at the run."""
@@ -109,6 +111,12 @@ class Dagster:
         error = (tick["error"] or {}).get("message", "")
         return str(error.strip() or tick["skipReason"] or tick["status"].lower())
 
+    def _results(self, query: str, **variables: Any) -> list[dict[str, Any]]:
+        reply = self._ask(query, **variables)["runsOrError"]
+        if "results" not in reply:
+            raise DagsterError(reply["message"])
+        return list(reply["results"])
+
     def _repository(self) -> dict[str, str]:
         return {"repositoryName": REPOSITORY, "repositoryLocationName": self.location}
 
@@ -121,14 +129,15 @@ class Dagster:
         return data
 
 
-def _run(record: Mapping[str, Any]) -> Run:
+def _run(record: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> Run:
     tags = {tag["key"]: tag["value"] for tag in record["tags"]}
+    under_way = record["status"] in UNFINISHED
     return Run(
         id=record["runId"],
         job=record["jobName"],
         status=record["status"],
         partition=tags.get("dagster/partition", ""),
-        steps={step["stepKey"]: step["status"] or "" for step in record["stepStats"]},
+        steps={step["stepKey"]: step["status"] or "" for step in steps} if under_way else {},
     )
 
 

@@ -4,38 +4,26 @@
 
 Draw 0 is the demo's. Every draw trains the spec's models on its own training modules, chooses one by its out-of-fold
 scores and judges it on its own golden modules. Nothing here feeds the demo; the acceptance criteria of the spec are
-what a sound system meets on most draws. Frames that the spec's bounds reject are left out as the product does.
+what a sound system meets on most draws. `demo.seeds` repeats the whole story.
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from cv_assets.evaluation.band import choose_band
-from cv_assets.evaluation.metrics import Judged, overall, roc_auc
-from cv_assets.frames.preparation import decode, prepare
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
-from cv_assets.spec.training import FrozenRecipe, Model
-from cv_assets.training.backbones import load_backbone
-from cv_assets.training.features import Extractor
-from cv_assets.training.fitting import fit_head, out_of_fold_heads
-from cv_assets.training.folds import grouped_folds
-from cv_assets.training.graphs import extractor_of
-from cv_assets.training.inference import pooling
 from demo.cast import MONO_SHARES, SEED, STRATA
-from demo.modules import Cell, Module, draw, read_modules
+from demo.modules import Module, draw, read_modules
+from demo.trials import Cells, embed, golden_figures, train
 from resources.deployments import ROOT
 
 DRAWS = 101
@@ -49,41 +37,17 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class Cells:
-    """All accepted mono cells: their module (N,), whether they are defective (N,), features (N, D) by model."""
-
-    modules: NDArray[np.intp]
-    defective: NDArray[np.intp]
-    features: dict[str, NDArray[np.float32]]
-
-
-def embed(modules: Sequence[Module], spec: Spec, cache: Path) -> Cells:
-    """Prepare every cell as the product does and embed the accepted ones with each model's frozen backbone."""
-    kept: list[tuple[Cell, NDArray[np.uint8]]] = []
-    for cell in (cell for module in modules for cell in module.cells):
-        prepared = prepare(cell.image.read_bytes(), spec.preparation)
-        image = decode(prepared.png, spec.preparation.bounds.max_pixels) if prepared.png else None
-        if image is not None:
-            kept.append((cell, image))
-    images = [image for _, image in kept]
-    features = {
-        model.name: _extractor(model, spec, cache).embed(images).features for model in spec.training.models
-    }
-    return Cells(
-        modules=np.array([cell.module for cell, _ in kept]),
-        defective=np.array([int(cell.defective) for cell, _ in kept]),
-        features=features,
-    )
-
-
 def judge(cells: Cells, dealt: dict[str, list[Module]], spec: Spec) -> dict[str, Any]:
     """Train on the draw's training modules, choose by out-of-fold AUC, judge on its golden modules."""
-    train_N, golden_N = (
-        np.isin(cells.modules, [one.number for one in dealt[role]]) for role in ("train", "golden")
-    )
-    judged = [_judge_model(model, cells, train_N, golden_N, spec) for model in spec.training.models]
-    return max(judged, key=lambda row: row["out_of_fold_auc"])
+    trained = train(cells, dealt["train"], spec)
+    golden = golden_figures(cells, trained, dealt["golden"], spec)
+    values = {name: None if np.isnan(value) else value for name, value in golden.items()}
+    return {
+        "model": trained.model,
+        "out_of_fold_auc": trained.out_of_fold_auc,
+        "golden_auc": values["roc_auc"],
+        **{name: values[name] for name in COLUMNS if name in values},
+    }
 
 
 def study(draws: int, spec: Spec, cache: Path) -> pl.DataFrame:
@@ -96,42 +60,6 @@ def study(draws: int, spec: Spec, cache: Path) -> pl.DataFrame:
         golden = sorted(one.number for one in dealt["golden"])
         rows.append({"seed": seed, "golden": golden, **judge(cells, dealt, spec)})
     return pl.DataFrame(rows)
-
-
-def _extractor(model: Model, spec: Spec, cache: Path) -> Extractor:
-    backbone = load_backbone(model, seed=spec.training.seed, cache_dir=cache)
-    blocks, pool = pooling(model)
-    return extractor_of(backbone, hashlib.sha256(backbone.to_bytes()).hexdigest(), blocks, pool, cache)
-
-
-def _judge_model(
-    model: Model, cells: Cells, train_N: NDArray[np.bool_], golden_N: NDArray[np.bool_], spec: Spec
-) -> dict[str, Any]:
-    recipe = model.recipe
-    if not isinstance(recipe, FrozenRecipe):
-        raise TypeError(f"{model.name}: only frozen recipes are cheap enough to repeat")
-    features, truth = cells.features[model.name], cells.defective
-    groups = [str(number) for number in cells.modules[train_N]]
-    folds = grouped_folds(truth[train_N], groups, spec.training.folds, spec.training.seed)
-    settings: dict[str, Any] = {"C": recipe.C, "balance": model.balance == "loss"}
-    out_of_fold = out_of_fold_heads(features[train_N], truth[train_N], groups, folds, 2, **settings)
-    trained = _judged(cells, train_N, out_of_fold.scores)
-    band = choose_band(trained.defect, trained.defective, spec.evaluation.band)
-    head = fit_head(features[train_N], truth[train_N], 2, **settings).head
-    judged = _judged(cells, golden_N, head.scores(features[golden_N]))
-    golden = overall(judged, band, spec.evaluation.calibration_bins)
-    values = {name: None if np.isnan(one.value) else one.value for name, one in golden.items()}
-    return {
-        "model": model.name,
-        "out_of_fold_auc": roc_auc(trained.defect, trained.defective, trained.group).value,
-        "golden_auc": values["roc_auc"],
-        **{name: values[name] for name in COLUMNS if name in values},
-    }
-
-
-def _judged(cells: Cells, chosen_N: NDArray[np.bool_], scores_NC: NDArray[np.float64]) -> Judged:
-    groups = cells.modules[chosen_N].astype(np.str_)
-    return Judged(scores_NC, cells.defective[chosen_N], groups, ("sound", "defective"), passing=0)
 
 
 def _bounds(spec: Spec) -> dict[str, tuple[str, float]]:

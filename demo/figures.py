@@ -1,13 +1,14 @@
 """The story's figures, as shares in [0, 1], by the truth that the plant knows; intervals respect modules."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from cv_assets.evaluation.intervals import Interval
 from cv_assets.evaluation.metrics import Measurement, measurement, share
+from cv_assets.reference.quantiles import Interval
 from cv_assets.spec.evaluation import Evaluation
 
 KPIS: Final = {
@@ -26,6 +27,29 @@ WORDS: Final = {
 }
 
 Figures = Mapping[str, Measurement]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the product says of one figure from people's answers alone, and the truth on the same captures.
+
+    None where a share has no frames, or too little is answered to tell.
+    """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    deliveries: int
+    truth: float | None
+
+    @property
+    def words(self) -> str:
+        """The estimate for people."""
+        ends = "" if self.value is None else f" ({span(self.low, self.high)})"
+        said = f"{number(self.value)}{ends}, by the truth {number(self.truth)}"
+        return f"{self.name} over {self.deliveries} deliveries: {said}; {self.verdict}"
 
 
 def golden_figures(report: pl.DataFrame, model: str) -> dict[str, Measurement]:
@@ -59,6 +83,29 @@ def verdict_figures(
         "review": share(asks_N, np.ones_like(asks_N), group_N),
     }
     return {name: measurement("all", KPIS[name], one, settings) for name, one in statistics.items()}
+
+
+def estimates(
+    kpis: pl.DataFrame, inspections: pl.DataFrame, defective: Mapping[str, bool], settings: Evaluation
+) -> list[Estimate]:
+    """What `kpis` says of the newest window of each figure of one release, which gave all of `inspections`."""
+    newest = kpis.sort("captured_to", "until").unique("metric", keep="last")
+    said = {row["metric"]: row for row in newest.iter_rows(named=True)}
+    found = []
+    for name, metric in KPIS.items():
+        if (row := said.get(metric)) is None:
+            continue
+        window = inspections.filter(pl.col("delivery").is_in(_newest(inspections, row["deliveries"])))
+        truth = verdict_figures(window, defective, settings)[name].interval.value
+        told = (row["value"], row["low"], row["high"], row["verdict"], row["deliveries"])
+        found.append(Estimate(name, *told, truth))
+    return found
+
+
+def _newest(inspections: pl.DataFrame, deliveries: int) -> list[str]:
+    """The deliveries that were captured last."""
+    first = inspections.group_by("delivery").agg(pl.col("captured_at").min())
+    return first.sort("captured_at", "delivery")["delivery"].tail(deliveries).to_list()
 
 
 def values(figures: Figures) -> dict[str, float | None]:

@@ -10,17 +10,11 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from demo.modules import Cell, Module
-
-OPENING: Final = datetime(2026, 3, 2, 6, tzinfo=UTC)
-"""When the plant's first module is imaged."""
-
-SECOND_SEASON: Final = OPENING + timedelta(days=7)
-"""When the first module of season 2 is imaged."""
 
 BETWEEN_MODULES: Final = timedelta(minutes=20)
 BETWEEN_CELLS: Final = timedelta(seconds=10)
@@ -34,7 +28,7 @@ READING: Final = (
 )
 
 VERIFIER: Final = "eva.golden"
-"""The stand-in for the person who verifies golden modules."""
+"""The stand-in for the person of quality who verifies golden modules and hard cells."""
 
 CATEGORIES: Final = {"sound": 1, "defective": 2}
 
@@ -72,6 +66,25 @@ class Camera:
             f"{self.station}_{self.name}_{taken_at:%Y%m%dT%H%M%S}_{module.product}_"
             f"m{module.number:02d}of{len(module.cells)}_{part_name(cell)}.png"
         )
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A module in front of a camera: its first cell is taken at `begins`. `renames` as in `Camera.deliver`."""
+
+    module: Module
+    camera: Camera
+    begins: datetime
+    renames: bool
+
+    @property
+    def files(self) -> dict[str, Cell]:
+        """What acquisition calls the pictures, in the order in which they are taken."""
+        return {self.camera.file_name(self.module, cell, self.begins): cell for cell in self.module.cells}
+
+    def deliver(self) -> Iterator[Path]:
+        """Write the pictures, one by one; yields each finished file."""
+        return self.camera.deliver(self.module, self.begins, renames=self.renames)
 
 
 @dataclass(frozen=True)
@@ -148,14 +161,16 @@ def votes_export(
     return _coco(info, said, names, answered_at)
 
 
-def benchmark_export(names: Mapping[Cell, str], guideline: str, answered_at: datetime) -> dict[str, Any]:
-    """The benchmark's COCO export: one verified label for each of these golden cells.
+def benchmark_export(
+    project: str, names: Mapping[Cell, str], guideline: str, answered_at: datetime, *, set_: str = "golden"
+) -> dict[str, Any]:
+    """A COCO export for the benchmark's `set_`: one verified label for each of these cells.
 
     Cells that the expert was not sure of stay in, with the more likely class: a benchmark without the hard cells would
     flatter every model.
     """
     said = [(cell, VERIFIER, cell.defective) for cell in names]
-    info = {"project": "golden", "guideline": guideline, "benchmark": "golden", "verified_by": VERIFIER}
+    info = {"project": project, "guideline": guideline, "benchmark": set_, "verified_by": VERIFIER}
     return _coco(info, said, names, answered_at)
 
 

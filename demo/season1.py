@@ -1,44 +1,33 @@
 """Season 1: from an empty plant to the first release. The product does the work; the demo plays the world around it."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
 
 from demo.api import Run
+from demo.candidates import conclude, watch_training
 from demo.claims import counts
-from demo.figures import number, span
-from demo.plant import ANNOTATORS, OPENING, READING, VERIFIER, benchmark_export, drop
-from demo.play import Play
-from demo.watch import StoryError, show_steps
-from resources.tables import Snapshot
+from demo.plant import ANNOTATORS, READING, VERIFIER
+from demo.play import AT_ONCE, Play
+from demo.seasons import opening
 
 CANDIDATE: Final = "2026-03-first"
-AT_ONCE: Final = 7
-"""So many modules wait for their verdicts at most, before the cameras pause."""
 
 
-def play_season1(play: Play) -> None:
-    """Everything from the spec to the release. Raises StoryError when it cannot go on."""
+def play_season1(play: Play) -> bool:
+    """Everything from the spec to the release; whether there is one. Raises StoryError when it cannot go on."""
     _publish_spec(play)
     _deliver(play)
     _label(play)
     _train(play)
-    _release(play)
-
-
-def candidate(play: Play) -> Snapshot:
-    """The judged candidate's branch. Raises StoryError when it was not judged."""
-    found = play.watch.candidate(CANDIDATE)
-    if found is None or not found.has("release_decision", CANDIDATE):
-        raise StoryError(f"Candidate {CANDIDATE} ran through, but left no release decision.")
-    return found
+    play.screen.chapter("Release: a named approver decides")
+    return conclude(play, CANDIDATE, "All criteria are met: first release.")
 
 
 def _publish_spec(play: Play) -> None:
     """Wait for the product to publish its spec on its own."""
-    play.screen.chapter("The contract")
+    play.screen.chapter("Season 1. The contract")
     play.watch.until(
         "the spec to be published", "spec_changes", lambda _: play.watch.head().has("project_spec")
     )
@@ -50,7 +39,7 @@ def _deliver(play: Play) -> None:
     """Cameras image the modules of season 1, several at once. Nothing is released: people must see every cell."""
     modules = play.cast.first_season
     play.screen.chapter(f"Frames: {len(modules)} mono modules arrive, up to {AT_ONCE} at once")
-    play.deliver(modules, OPENING, at_once=AT_ONCE)
+    play.deliver(play.line(modules, opening(1)), at_once=AT_ONCE)
     head = play.watch.head()
     _tell_rejections(play, head.tables("prepared_frames"))
     reasons = counts(head.tables("inspections")["reason"])
@@ -62,9 +51,8 @@ def _label(play: Play) -> None:
     play.screen.chapter("Labels: annotators answer")
     play.screen.say(READING)
     train, golden = play.names(play.cast.train), play.names(play.cast.golden)
-    play.answer("cells", train, "cells-2026-03.json")
-    export = benchmark_export(golden, play.spec.labels.guideline, datetime.now(UTC))
-    drop(export, play.exports / "golden-2026-03.json")
+    play.vote("cells-1", train)
+    play.verify("golden-1", golden, "golden")
     play.screen.say(
         f"two exports dropped: votes on {len(play.cast.train)} modules, and {len(play.cast.golden)} golden modules "
         f"verified by {VERIFIER}"
@@ -95,41 +83,10 @@ def _train(play: Play) -> None:
     train, golden = len(play.cast.train), len(play.cast.golden)
     evidence = f"{train} labelled modules, {golden} golden ones, nothing released yet"
     request = {"reason": "first_release", "evidence": evidence, "requested_by": "ml.engineer"}
-    run_id = play.watch.dagster.launch("retrain", {"training_request": request}, CANDIDATE)
+    play.watch.dagster.launch("retrain", {"training_request": request}, CANDIDATE)
     play.screen.say(f"candidate {CANDIDATE} is requested: {evidence}")
-    steps = 4 + len(play.spec.training.models)
-
-    with play.screen.bar("steps", steps) as bar:
-
-        def judged(runs: list[Run]) -> bool:
-            run = next(run for run in runs if run.id == run_id)
-            show_steps(bar, run)
-            return run.finished
-
-        play.watch.until("the candidate to be judged", "none: a person launched it", judged)
-    _tell_candidate(play, candidate(play))
+    watch_training(play, CANDIDATE, "none: a person launched it")
     _tell_answered(play)
-
-
-def _release(play: Play) -> None:
-    """The approver looks at the decision and concludes the candidate; the product refuses a failed one itself."""
-    play.screen.chapter("Release: a named approver decides")
-    if candidate(play).table("release_decision", CANDIDATE)["passed"].all():
-        approver = play.spec.release.approvers[0]
-        why = "All criteria are met: first release."
-        conclusion = {"candidate": CANDIDATE, "approver": approver, "why": why}
-        play.watch.dagster.launch("release", {"releases": conclusion})
-        play.screen.say(f"{approver} looks at the decision and approves")
-    else:
-        play.screen.say("a criterion is missed: the product refuses the candidate by itself", "red")
-    play.watch.until(
-        "the candidate to be concluded",
-        "release_passed_candidates",
-        lambda runs: play.watch.head().has("releases") and all(run.finished for run in runs),
-    )
-    last = play.watch.head().table("releases").row(-1, named=True)
-    version = last["version"] or "no version"
-    play.screen.say(f"{last['candidate']} is {last['outcome']}: {version} ({last['why']})")
 
 
 def _tell_rejections(play: Play, prepared: pl.DataFrame) -> None:
@@ -139,31 +96,6 @@ def _tell_rejections(play: Play, prepared: pl.DataFrame) -> None:
         known = score is not None and bound is not None
         measured = f": median {score:.2f}, bound {bound:g}" if known else ""
         play.screen.say(f"{count} frames are rejected for {reason}{measured}")
-
-
-def _tell_candidate(play: Play, judged: Snapshot) -> None:
-    split = judged.table("split_table", CANDIDATE)
-    roles = split.group_by("role").agg(pl.len(), pl.col("group").n_unique()).sort("role")
-    dealt = [f"{role} {frames} frames of {groups} modules" for role, frames, groups in roles.iter_rows()]
-    play.screen.say(f"split by module: {', '.join(dealt)}")
-    _tell_models(play, judged.table("evaluation_report", CANDIDATE))
-    decision = judged.table("release_decision", CANDIDATE)
-    first = decision.row(0, named=True)
-    play.screen.say(
-        f"chosen: {first['model']}; below {first['lower']:.3f} a cell passes, from {first['upper']:.3f} it fails, "
-        "between them a person looks"
-    )
-    for row in decision.iter_rows(named=True):
-        verdict = "met" if row["passed"] else "MISSED"
-        play.screen.say(f"{verdict}: {row['why']}", "" if row["passed"] else "red")
-
-
-def _tell_models(play: Play, report: pl.DataFrame) -> None:
-    by = play.spec.evaluation.select_by
-    chosen = report.filter(pl.col("set") == "out_of_fold", pl.col("slice") == "all", pl.col("metric") == by)
-    for row in chosen.iter_rows(named=True):
-        ends = span(row["low"], row["high"])
-        play.screen.say(f"{row['model']}: {by} {number(row['value'])} ({ends}) out of fold")
 
 
 def _tell_answered(play: Play) -> None:

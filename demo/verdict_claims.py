@@ -1,4 +1,4 @@
-"""What season 2 claims, checked on what the lake, the outbox and the worklist hold against what the plant knows."""
+"""What is claimed of verdicts and of what people are asked, from season 2 on, against what the plant knows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from cv_assets.evaluation.band import OperatingBand, verdict
 from cv_assets.spec.schema import Spec
 from demo.claims import Claim, counts, defect, few
 from demo.modules import Cell
-from demo.plant import ANNOTATORS, VERIFIER, Task
+from demo.people import Asked
+from demo.plant import ANNOTATORS, VERIFIER
+from demo.seasons import captured_in
 
 CHAIN: Final = frozenset(
     {
@@ -31,27 +33,33 @@ CHAIN: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """All that there is after season 2: what the plant knows, and what the product left.
+class Decider:
+    """What was in force in a season: the row of releases, and the sha256 of its head."""
 
-    `truth` maps a delivered frame to its cell, `later` and `golden` are numbers of modules; `release` is the row in
-    force and `weights_sha256` its head. `verdict_files` maps a delivery to what the line reads. `asked` is the worklist
-    as the annotators read it, `misshown` the parts whose picture was not beside it. `dangling` are the links of the
-    explanation that lead nowhere; `before` holds the inspections as they were before thresholds were replayed.
+    release: Mapping[str, Any]
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """All that there is at the end: what the plant knows, and what the product left.
+
+    `truth` maps a delivered frame to its cell, `verified` are the frames that a person verified. `deciders` are the
+    releases by season, from season 2 on. `verdict_files` maps a delivery to what the line reads. `asked` is what the
+    worklist asked in each season, `drifted` the deliveries of drift alarms. `explained` is the part whose verdict was
+    explained in season 2; `dangling` are the links of the explanation that lead nowhere; `before` holds the inspections
+    as they were before thresholds were replayed.
     """
 
     spec: Spec
     truth: Mapping[str, Cell]
-    later: frozenset[int]
-    golden: frozenset[int]
+    verified: frozenset[str]
+    deciders: Mapping[int, Decider]
     raw: pl.DataFrame
     inspections: pl.DataFrame
-    release: Mapping[str, Any]
-    weights_sha256: str
-    outbox: pl.DataFrame
     verdict_files: Mapping[str, Sequence[Mapping[str, Any]]]
-    asked: tuple[Task, ...]
-    misshown: tuple[str, ...]
+    asked: tuple[Asked, ...]
+    drifted: frozenset[str]
     queue: pl.DataFrame
     explained: str
     explanation: pl.DataFrame
@@ -59,23 +67,17 @@ class Inspected:
     before: pl.DataFrame
     replay: pl.DataFrame
 
-    @property
-    def season(self) -> pl.DataFrame:
-        """The verdicts on season 2's captures."""
-        return self.inspections.filter(self._is_later)
-
-    @property
-    def _is_later(self) -> pl.Expr:
-        frames = [frame_id for frame_id, cell in self.truth.items() if cell.module in self.later]
-        return pl.col("frame_id").is_in(frames)
+    def season(self, number: int) -> pl.DataFrame:
+        """The verdicts on the season's captures."""
+        return self.inspections.filter(captured_in(number))
 
 
 def verdict_claims(outcome: Inspected) -> list[Claim]:
-    """Everything that season 2 claims."""
+    """Everything that is claimed of them."""
     return [
         _every_capture_has_its_verdict(outcome),
         _line_was_told_the_same(outcome),
-        _people_were_asked(outcome),
+        *(_people_were_asked(outcome, asked) for asked in outcome.asked),
         _nobody_is_asked_twice(outcome),
         _every_question_is_answered(outcome),
         _explanation_can_be_followed(outcome),
@@ -86,22 +88,33 @@ def verdict_claims(outcome: Inspected) -> list[Claim]:
 def _every_capture_has_its_verdict(outcome: Inspected) -> Claim:
     missing = sorted(set(outcome.raw["capture_id"]) ^ set(outcome.inspections["capture_id"]))
     repeated = outcome.inspections.height - outcome.inspections["capture_id"].n_unique()
-    season, earlier = outcome.season, outcome.inspections.join(outcome.season, on="capture_id", how="anti")
-    wrong = [row["part"] for row in season.iter_rows(named=True) if not _follows(row, outcome)]
-    too_early = earlier.filter((pl.col("verdict") != "REVIEW") | pl.col("release").is_not_null()).height
-    version = outcome.release["version"]
+    seasons = {number: outcome.season(number) for number in outcome.deciders}
+    wrong = [
+        row["part"]
+        for number, rows in seasons.items()
+        for row in rows.iter_rows(named=True)
+        if not _follows(row, outcome.deciders[number], outcome.spec)
+    ]
+    early = outcome.inspections.join(pl.concat(seasons.values()), on="capture_id", how="anti")
+    too_early = early.filter((pl.col("verdict") != "REVIEW") | pl.col("release").is_not_null()).height
+    told = [
+        f"{rows.height} in season {number} by {outcome.deciders[number].release['version']} "
+        f"({counts(rows['reason'])})"
+        for number, rows in seasons.items()
+    ]
     return Claim(
-        f"every capture has exactly one verdict: REVIEW before the release; after it by {version}, with its scores, "
-        "thresholds and model, or as a rejected frame",
-        not (missing or repeated or wrong or too_early) and not season.is_empty(),
-        f"{earlier.height} captures before {version} and {season.height} after it ({counts(season['reason'])}); "
-        f"{len(missing)} missing, {repeated} repeated, {too_early} decided too early, {few(wrong, 'wrong')}",
+        "every capture has exactly one verdict: REVIEW before the first release; after it by the release in force, "
+        "with its scores, thresholds and model, or as a rejected frame",
+        not (missing or repeated or wrong or too_early)
+        and not any(map(pl.DataFrame.is_empty, seasons.values())),
+        f"{early.height} captures before the first release; {'; '.join(told)}; {len(missing)} missing, {repeated} "
+        f"repeated, {too_early} decided too early, {few(wrong, 'wrong')}",
     )
 
 
-def _follows(row: Mapping[str, Any], outcome: Inspected) -> bool:
-    """Whether a verdict of season 2 is the one that its own scores, thresholds and the release in force give."""
-    release = outcome.release
+def _follows(row: Mapping[str, Any], decider: Decider, spec: Spec) -> bool:
+    """Whether a verdict is the one that its own scores, thresholds and the release in force give."""
+    release = decider.release
     if row["release"] != release["version"]:
         return False
     if row["reason"] == "frame_rejected":
@@ -109,11 +122,11 @@ def _follows(row: Mapping[str, Any], outcome: Inspected) -> bool:
     if row["scores"] is None:
         return False
     decided_by = (row["model"], row["weights_sha256"], row["lower"], row["upper"])
-    if decided_by != (release["model"], outcome.weights_sha256, release["lower"], release["upper"]):
+    if decided_by != (release["model"], decider.weights_sha256, release["lower"], release["upper"]):
         return False
     scores = dict(zip(row["classes"], row["scores"], strict=True))
     band = OperatingBand(row["lower"], row["upper"])
-    same = abs(row["defect_score"] - (1 - scores[outcome.spec.pass_class])) < 1e-6
+    same = abs(row["defect_score"] - (1 - scores[spec.pass_class])) < 1e-6
     return bool(same) and verdict(row["defect_score"], band) == row["verdict"]
 
 
@@ -139,55 +152,59 @@ def _told(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["part"], row["verdict"], row["reason"], row["release"], moment)
 
 
-def _people_were_asked(outcome: Inspected) -> Claim:
-    due = {row["part"]: row for row in outcome.season.iter_rows(named=True) if _is_due(row)}
-    asked = {task.part: task.reason for task in outcome.asked}
-    probability = dict(outcome.queue.select("frame_id", "probability").iter_rows())
+def _people_were_asked(outcome: Inspected, asked: Asked) -> Claim:
+    before = {task.part for one in outcome.asked if one.season < asked.season for task in one.tasks}
+    rows = outcome.season(asked.season).filter(~pl.col("part").is_in(before))
+    due = {row["part"]: row for row in rows.iter_rows(named=True) if _is_due(row, outcome)}
+    reasons = {task.part: task.reason for task in asked.tasks}
+    probability = dict(asked.queue.select("frame_id", "probability").iter_rows())
     wrong = [
         part
-        for part in due.keys() | asked.keys()
+        for part in due.keys() | reasons.keys()
         if part not in due
-        or asked.get(part) != _reason_to_ask(due[part])
-        or probability.get(due[part]["frame_id"]) != due[part]["review_probability"]
+        or reasons.get(part) != _reason_to_ask(due[part], outcome)
+        or probability.get(due[part]["frame_id"]) != _chance_to_ask(due[part], outcome)
     ]
     return Claim(
-        "people were asked about every REVIEW and every audited cell, and no other, with picture, reason and "
-        "probability",
-        not wrong and not outcome.misshown and bool(due),
-        f"{len(due)} to be asked, {len(asked)} asked ({counts(pl.Series(list(asked.values())))}), "
-        f"{few(sorted(wrong), 'wrong')}, {few(outcome.misshown, 'without their picture')}",
+        f"season {asked.season}: people were asked about every REVIEW, every audited cell and every cell of a drifted "
+        "delivery, and no other, with picture, reason and probability",
+        not wrong and not asked.misshown and bool(due),
+        f"{len(due)} to be asked, {len(reasons)} asked ({counts(asked.reasons)}), "
+        f"{few(sorted(wrong), 'wrong')}, {few(asked.misshown, 'without their picture')}",
     )
 
 
-def _is_due(row: Mapping[str, Any]) -> bool:
-    return bool(row["verdict"] == "REVIEW" or row["audit"])
+def _is_due(row: Mapping[str, Any], outcome: Inspected) -> bool:
+    return bool(row["verdict"] == "REVIEW" or row["audit"] or row["delivery"] in outcome.drifted)
 
 
-def _reason_to_ask(row: Mapping[str, Any]) -> str:
+def _reason_to_ask(row: Mapping[str, Any], outcome: Inspected) -> str:
+    if row["delivery"] in outcome.drifted:
+        return "drifted"
     return str(row["reason"] if row["verdict"] == "REVIEW" else "random_audit")
 
 
+def _chance_to_ask(row: Mapping[str, Any], outcome: Inspected) -> float:
+    return 1.0 if row["delivery"] in outcome.drifted else float(row["review_probability"])
+
+
 def _nobody_is_asked_twice(outcome: Inspected) -> Claim:
-    frames, parts = outcome.queue["frame_id"], [task.part for task in outcome.asked]
+    frames = outcome.queue["frame_id"]
+    parts = [task.part for asked in outcome.asked for task in asked.tasks]
     twice = len(frames) - frames.n_unique() + len(parts) - len(set(parts))
-    names = {cell.frame_id for cell in outcome.truth.values() if cell.module in outcome.later}
-    again = sum(_module(part) not in outcome.later for part in parts)
+    later = {part for number in outcome.deciders for part in outcome.season(number)["part"]}
+    again = sum(part not in later for part in parts)
     return Claim(
-        "nobody is asked about the same frame twice",
+        "nobody is asked about the same frame twice, in whatever season it is imaged",
         not twice and not again,
-        f"{len(frames)} items in the queue, {len(names & set(frames))} of them of season 2; {len(parts)} on the "
-        f"worklist; {twice} twice, {again} answered before",
+        f"{len(frames)} items in the queue; {len(parts)} on the worklists; {twice} twice, {again} answered before",
     )
-
-
-def _module(part: str) -> int:
-    return int(part[1:].split("c")[0])
 
 
 def _every_question_is_answered(outcome: Inspected) -> Claim:
     open_ = outcome.queue.filter(pl.col("state") != "answered").height
     wrong = [row["part"] for row in outcome.queue.iter_rows(named=True) if not _is_their_answer(row, outcome)]
-    lost = {task.part for task in outcome.asked} - set(outcome.queue["part"])
+    lost = {task.part for asked in outcome.asked for task in asked.tasks} - set(outcome.queue["part"])
     return Claim(
         "every question is answered at the end, with what the people said",
         not open_ and not wrong and not lost,
@@ -201,13 +218,13 @@ def _is_their_answer(row: Mapping[str, Any], outcome: Inspected) -> bool:
     if cell is None:
         return False
     said = defect(outcome.spec) if cell.defective else outcome.spec.pass_class
-    people = {VERIFIER} if cell.module in outcome.golden else set(ANNOTATORS)
+    people = {VERIFIER} if cell.frame_id in outcome.verified else set(ANNOTATORS)
     return row["answer"] == said and set(row["answered_by"]) == people
 
 
 def _explanation_can_be_followed(outcome: Inspected) -> Claim:
-    rows = outcome.season.filter(pl.col("part") == outcome.explained)
-    asked = bool(rows.height) and _is_due(rows.row(0, named=True))
+    rows = outcome.season(2).filter(pl.col("part") == outcome.explained)
+    asked = bool(rows.height) and _is_due(rows.row(0, named=True), outcome)
     missing = sorted((CHAIN if asked else CHAIN - {"review"}) - set(outcome.explanation["link"]))
     return Claim(
         "the explanation of one verdict is a whole chain, and each of its links can be followed",
@@ -219,8 +236,9 @@ def _explanation_can_be_followed(outcome: Inspected) -> Claim:
 
 
 def _replay_changed_nothing(outcome: Inspected) -> Claim:
-    same = outcome.before.sort("capture_id").equals(outcome.inspections.sort("capture_id"))
-    scored = outcome.inspections.filter(pl.col("defect_score").is_not_null())
+    now = outcome.inspections.join(outcome.before, on="capture_id", how="semi")
+    same = outcome.before.sort("capture_id").equals(now.sort("capture_id"))
+    scored = outcome.before.filter(pl.col("defect_score").is_not_null())
     stored = outcome.replay.join(scored, on=["capture_id", "verdict", "defect_score"], how="semi").height
     whole = stored == outcome.replay.height == scored.height
     others = outcome.replay.filter("changed").height

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from demo.api import Dagster, Run
 from demo.screen import Bar, Screen
@@ -13,6 +13,9 @@ from resources.tables import Snapshot, Tables
 LOOK_EVERY_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 300.0
 """A stage in which nothing at all changed for so long has failed."""
+
+
+T = TypeVar("T")
 
 
 class StoryError(RuntimeError):
@@ -38,6 +41,19 @@ class Watch:
     def candidate(self, key: str) -> Snapshot | None:
         """The candidate's branch as it is now; None before its first step ran."""
         return self.tables.candidate(key)
+
+    def at_head(self, look: Callable[[Snapshot], T]) -> Callable[[], T]:
+        """`look` at the lake's main data branch, again only when it moved: tables take time to read."""
+        known: dict[str, T] = {}
+
+        def now() -> T:
+            head = self.head()
+            if head.commit not in known:
+                known.clear()
+                known[head.commit] = look(head)
+            return known[head.commit]
+
+        return now
 
     def until(self, what: str, sensor: str, happened: Callable[[list[Run]], bool]) -> None:
         """Look every second until `happened` says so of the runs; `what` and `sensor` tell a person what is awaited.
@@ -86,4 +102,4 @@ class Watch:
 def show_steps(bar: Bar, run: Run) -> None:
     """The run's steps as progress: how many are done, and which one runs."""
     done = sum(status in ("SUCCESS", "SKIPPED") for status in run.steps.values())
-    bar.update(done, run.current_step)
+    bar.update(bar.total if run.status == "SUCCESS" else done, run.current_step)

@@ -6,7 +6,8 @@ A channel is a URL of apprise (https://appriseit.com). It holds passwords and to
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote
 
@@ -16,6 +17,14 @@ SENTENCE_SHOWN: Final = 400
 
 SECONDS: Final = 10.0
 """After this a channel that does not answer did not take the notice."""
+
+FIRST_WAIT: Final = 8
+LONGEST_WAIT: Final = 600
+"""Seconds until a channel that took nothing is tried again: twice as many each time, up to the longest. A channel of
+several receivers takes nothing when one of them refuses, and the others get the notice at each try."""
+
+GIVEN_UP_AFTER: Final = 3600
+"""Seconds: a notice so old, on a channel that took nothing for so long, makes room for the next."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,55 @@ def _short(sentence: str) -> str:
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a channel was told, and how it fares since it last took a notice. Times are seconds since 1970.
+
+    `end` is the newest end of a run that it was told of, or that was no news. Since `since` it took nothing, `tries`
+    times; nothing is sent before `next_at`; `lost` notices were given up; `why` is what was said last.
+    """
+
+    end: int
+    tries: int = 0
+    since: float = 0.0
+    next_at: float = 0.0
+    lost: int = 0
+    why: str = ""
+
+    def refused(self, end: int, ended_at: float, why: str, now: float) -> "Place":
+        """After the channel did not take the notice of that end; one that is given up counts as told, and as lost."""
+        since = self.since or now
+        wait = min(FIRST_WAIT * 2 ** min(self.tries, 10), LONGEST_WAIT)
+        given_up = min(now - since, now - ended_at) >= GIVEN_UP_AFTER
+        return Place(
+            end=end if given_up else self.end,
+            tries=self.tries + 1,
+            since=since,
+            next_at=now + wait,
+            lost=self.lost + given_up,
+            why=why,
+        )
+
+    @property
+    def words(self) -> str:
+        """How the channel fares that took nothing lately."""
+        times = _count(self.tries, "time", "times in a row")
+        lost = f", {_count(self.lost, 'notice is', 'notices are')} given up" if self.lost else ""
+        next_at = datetime.fromtimestamp(self.next_at, UTC)
+        return f"{self.why} That was {times}{lost}. It is tried again at {next_at:%H:%M:%S} UTC; what is newer waits."
+
+
+def after_lost(notice: Notice, lost: int) -> Notice:
+    """The notice, which also says how many before it were given up."""
+    if not lost:
+        return notice
+    said = (
+        f"{_count(lost, 'notice', 'notices')} before this one could not be delivered here and "
+        f"{'was' if lost == 1 else 'were'} given up: look at the failed runs and checks in Dagster's UI."
+    )
+    return replace(notice, text=f"{notice.text}\n\n{said}")
 
 
 @dataclass(frozen=True)

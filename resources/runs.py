@@ -1,14 +1,20 @@
-"""Runs, as Dagster's records know them: in flight or ended."""
+"""Runs, as Dagster's records know them: in flight or ended.
+
+Code locations may share one Dagster and have jobs of the same names: who gives the tags of `ours` sees its own runs.
+"""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 import dagster as dg
 
 RUNS_LOOKED_AT: Final = 200
 """Older runs of a job are left out: looking at all of them each few seconds would cost more each year."""
+
+NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 _PARTITION: Final = "dagster/partition"
 _ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -18,27 +24,39 @@ _WILL_RETRY: Final = "dagster/will_retry"
 _RETRY: Final = "dagster/auto_retry_run_id"
 """Dagster tags a failed run with the run that tries it again."""
 _MARKED_SECONDS: Final = 60.0
+"""Within this Dagster has marked a failed run; usually it takes milliseconds."""
+
+
+def ours(context: dg.SensorEvaluationContext) -> Mapping[str, str]:
+    """The tag that Dagster stores with each run of this code location; none where a sensor is called outside of one."""
+    origin = context.code_location_origin
+    return {".dagster/repository": f"{context.repository_name}@{origin.location_name}"} if origin else {}
 
 
 def newest_runs(
-    instance: dg.DagsterInstance, job: str, partitions: Collection[str]
+    instance: dg.DagsterInstance,
+    job: str,
+    partitions: Collection[str],
+    tags: Mapping[str, str] = NO_TAGS,
 ) -> Mapping[str, dg.DagsterRun]:
     """The newest run of `job` for each of these partitions that has one."""
     if not partitions:
         return {}
-    filters = dg.RunsFilter(job_name=job, tags={_PARTITION: list(partitions)})
+    filters = dg.RunsFilter(job_name=job, tags={**tags, _PARTITION: list(partitions)})
     newest_last = reversed(instance.get_runs(filters))
     return {run.tags[_PARTITION]: run for run in newest_last}
 
 
-def newest_run(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
-    """The newest run of `job`, whoever launched it."""
-    return next(iter(instance.get_runs(dg.RunsFilter(job_name=job), limit=1)), None)
+def newest_run(
+    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS
+) -> dg.DagsterRun | None:
+    """The newest run of `job` with these tags, whoever launched it."""
+    return next(iter(instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)), None)
 
 
-def unfinished(instance: dg.DagsterInstance, job: str) -> int:
-    """How many runs of `job` have not ended."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
+def unfinished(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS) -> int:
+    """How many runs of `job` with these tags have not ended."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_UNFINISHED, tags=tags))
 
 
 def made_since(instance: dg.DagsterInstance, run: dg.DagsterRun, assets: Collection[str]) -> bool:
@@ -50,9 +68,28 @@ def made_since(instance: dg.DagsterInstance, run: dg.DagsterRun, assets: Collect
     return len(made) == len(assets) and all(time is not None and time.timestamp > launched for time in times)
 
 
-def run_with_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
-    """The newest run that was requested under `run_key`; a sensor's key is spent once there is one."""
-    return next(iter(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)), None)
+def run_with_key(
+    instance: dg.DagsterInstance, run_key: str, tags: Mapping[str, str] = NO_TAGS
+) -> dg.DagsterRun | None:
+    """The newest run with these tags that was requested under `run_key`; a sensor's key is spent once there is one."""
+    with_key = dg.RunsFilter(tags={**tags, "dagster/run_key": run_key})
+    return next(iter(instance.get_runs(with_key, limit=1)), None)
+
+
+def is_tried_again(run: dg.DagsterRun, ended_at: float) -> bool | None:
+    """Whether Dagster tries the failed run, which ended at that time, again; None for a moment, before it has said so.
+
+    Only Dagster's run retries say it: without them None means no. Times are seconds since 1970.
+    """
+    if _WILL_RETRY in run.tags:
+        return run.tags[_WILL_RETRY] == "true"
+    return None if time.time() - ended_at < _MARKED_SECONDS else False
+
+
+def number_in(run: dg.DagsterRun, tag: str) -> int:
+    """The number in a tag of the run; 0 also for what a person mistyped: Dagster does not retry such a run."""
+    value = run.tags.get(tag, "")
+    return int(value) if value.isdecimal() else 0
 
 
 @dataclass(frozen=True)
@@ -69,10 +106,10 @@ class RunGroup:
     tries: int
 
 
-def run_groups(instance: dg.DagsterInstance, job: str) -> list[RunGroup]:
-    """The newest runs of `job`, whoever launched them, each group once, the one that was begun last first."""
+def run_groups(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS) -> list[RunGroup]:
+    """The newest runs of `job` with these tags, each group once, whoever launched them; the one begun last is first."""
     groups: dict[str, list[dg.RunRecord]] = {}
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=RUNS_LOOKED_AT):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags), limit=RUNS_LOOKED_AT):
         run = record.dagster_run
         groups.setdefault(run.root_run_id or run.run_id, []).append(record)
     return [_group(root, records) for root, records in groups.items()]
@@ -98,8 +135,5 @@ def _will_be_tried_again(record: dg.RunRecord, tries: int) -> bool:
     run = record.dagster_run
     if run.status is not dg.DagsterRunStatus.FAILURE or _RETRY in run.tags:
         return False
-    if _WILL_RETRY in run.tags:
-        return run.tags[_WILL_RETRY] == "true"
-    # The mark follows the failure within a moment; without retries it never comes.
-    may = tries <= int(run.tags.get("dagster/max_retries", 0))
-    return may and time.time() - (record.end_time or 0) < _MARKED_SECONDS
+    said = is_tried_again(run, record.end_time or 0.0)
+    return said if said is not None else tries <= number_in(run, "dagster/max_retries")

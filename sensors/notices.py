@@ -1,12 +1,13 @@
 """Tell people of failed runs and failed checks, through the channels of `CV_NOTIFY`.
 
 A plain sensor, not one on run status: Dagster moves such a sensor on past a run whose notice could not be sent. The
-cursor holds, for each channel, its mark and the newest end of a run that it was told of, or that was no news.
+cursor holds, for each channel, its mark and its place: how far it was told, and what it did not take.
 """
 
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
 from typing import Final
 
 import dagster as dg
@@ -16,7 +17,8 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
 
 from resources.deployments import Deployment
-from resources.notices import Channel, Ended, FailedCheck, channels, notice
+from resources.notices import Channel, Ended, FailedCheck, Place, after_lost, channels, notice
+from resources.runs import is_tried_again, number_in
 
 BY_HAND: Final = "__ASSET_JOB"
 """Dagster's name for the job of what somebody materializes without one."""
@@ -29,16 +31,14 @@ LOOKED_AT: Final = 50
 LOOK_SECONDS: Final = 20.0
 """No notice is started after this; Dagster gives a tick a minute."""
 
-MARKED_SECONDS: Final = 60.0
-"""Within this Dagster has marked a failed run as to be retried or not; usually it takes milliseconds."""
-
 
 @dg.sensor(
     minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells people, through the channels of CV_NOTIFY, of each run that failed for good and of each check "
-    "that failed, unless it failed with the same words the last time. A channel that cannot be reached fails the tick "
-    "and is told later. Without a channel nobody is told.",
+    "that failed, unless it failed with the same words the last time. A channel that does not take a notice fails the "
+    "ticks and is tried again, ever less often; after an hour the notice is given up. Without a channel nobody is "
+    "told.",
 )
 def notices(
     context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
@@ -51,32 +51,32 @@ def notices(
         return dg.SkipReason("Nobody is told of failed runs and checks: CV_NOTIFY names no channel.")
     before, until = list(told), time.monotonic() + LOOK_SECONDS
     said: list[str] = []
-    refused: list[str] = []
-    for place, channel in enumerate(listeners):
-        try:
-            for told_to, title in _tell(context, deployment, channel, told[place], until):
-                told[place] = told_to
-                said += [f"Channel {channel.number} was told: {title}."] if title else []
-        except ConnectionError as error:
-            refused.append(f"{error} It is sent again at the next look, and what came after it waits.")
-    if refused and told == before:
-        raise ConnectionError(" ".join(refused))
-    # A failed tick keeps no cursor: while others are told something, the refusal is only said. The next look fails.
+    waiting: list[str] = []
+    for number, channel in enumerate(listeners):
+        if told[number].next_at > time.time():
+            waiting.append(told[number].words)
+            continue
+        for place, sentence in _tell(context, deployment, channel, told[number], until):
+            told[number] = place
+            said += [sentence] if sentence else []
+    if waiting and told == before:
+        raise ConnectionError(" ".join(waiting))
+    # A failed tick keeps no cursor: one that tried, or told another channel something, only says what was not taken.
     return dg.SensorResult(
-        skip_reason=" ".join(said + refused) or "Nothing to tell: no run failed, and no check did.",
-        cursor=json.dumps([[one.mark, place] for one, place in zip(listeners, told, strict=True)]),
+        skip_reason=" ".join(said + waiting) or "Nothing to tell: no run failed, and no check did.",
+        cursor=json.dumps([[one.mark, *astuple(place)] for one, place in zip(listeners, told, strict=True)]),
     )
 
 
-def _told(context: dg.SensorEvaluationContext, listeners: Sequence[Channel]) -> list[int]:
-    """How far each channel was told. One whose URL was corrected in its place goes on there; a new one starts now."""
-    known: list[tuple[str, int]] = json.loads(context.cursor or "[]")
+def _told(context: dg.SensorEvaluationContext, listeners: Sequence[Channel]) -> list[Place]:
+    """The place of each channel. One whose URL was corrected in its place goes on there; a new one starts now."""
+    known = [(mark, Place(*place)) for mark, *place in json.loads(context.cursor or "[]")]
     marks = {channel.mark for channel in listeners}
     told = dict(known)
-    for channel, (mark, end) in zip(listeners, known, strict=False):
+    for channel, (mark, place) in zip(listeners, known, strict=False):
         if mark not in marks:
-            told.setdefault(channel.mark, end)
-    now = _newest_end(context.instance)
+            told.setdefault(channel.mark, Place(place.end, lost=place.lost))
+    now = Place(_newest_end(context.instance))
     return [told.get(channel.mark, now) for channel in listeners]
 
 
@@ -86,24 +86,30 @@ def _newest_end(instance: dg.DagsterInstance) -> int:
 
 
 def _tell(
-    context: dg.SensorEvaluationContext, deployment: Deployment, channel: Channel, after: int, until: float
-) -> Iterator[tuple[int, str]]:
-    """Tell what there is to tell; yields how far it came, with the title of what was told.
-
-    Raises ConnectionError when the channel did not take a notice.
-    """
-    for end in _ends(context.instance, after):
-        run = context.instance.get_run_by_id(end.run_id)
+    context: dg.SensorEvaluationContext, deployment: Deployment, channel: Channel, place: Place, until: float
+) -> Iterator[tuple[Place, str]]:
+    """Tell what there is to tell, up to what the channel does not take; yields each place, with what was done there."""
+    for end in _ends(context.instance, place.end):
         told = None
+        run = context.instance.get_run_by_id(end.run_id)
         if run and _is_ours(context, run):
             # Not the run's status: it is stored after the event.
             failed = end.event_log_entry.dagster_event_type is dg.DagsterEventType.RUN_FAILURE
-            if time.monotonic() > until or (failed and _is_not_marked_yet(context.instance, run, end)):
+            if time.monotonic() > until or (failed and _may_be_tried_again(context.instance, run, end)):
                 return
-            told = notice(_ended(context.instance, run, failed), deployment.dagster_url)
-            if told:
-                channel.tell(told)
-        yield end.storage_id, told.title if told else ""
+            told = notice(_ended(context.instance, run, end, failed), deployment.dagster_url)
+        if told is None:
+            place = replace(place, end=end.storage_id)
+            yield place, ""
+            continue
+        try:
+            channel.tell(after_lost(told, place.lost))
+        except ConnectionError as error:
+            refused = place.refused(end.storage_id, end.timestamp, str(error), time.time())
+            yield refused, refused.words
+            return
+        place = Place(end.storage_id)
+        yield place, f"Channel {channel.number} was told: {told.title}."
 
 
 def _ends(instance: dg.DagsterInstance, after: int) -> Sequence[dg.EventLogRecord]:
@@ -125,32 +131,23 @@ def _is_ours(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
     return (ours and ours.location_name) == (theirs and theirs.location_name)
 
 
-def _is_not_marked_yet(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogRecord) -> bool:
-    return (
-        instance.run_retries_enabled
-        and "dagster/will_retry" not in run.tags
-        and time.time() - end.timestamp < MARKED_SECONDS
-    )
+def _may_be_tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogRecord) -> bool:
+    """Whether Dagster has still to say if the failed run is tried again."""
+    return instance.run_retries_enabled and is_tried_again(run, end.timestamp) is None
 
 
-def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun, failed: bool) -> Ended:
+def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogRecord, failed: bool) -> Ended:
     return Ended(
         run_id=run.run_id,
         what=_what(run),
         partition=run.tags.get("dagster/partition"),
         failed=failed,
-        will_retry=run.tags.get("dagster/will_retry") == "true",
-        retries=_number(run, "dagster/retry_number"),
-        max_retries=_number(run, "dagster/max_retries"),
+        will_retry=failed and bool(is_tried_again(run, end.timestamp)),
+        retries=number_in(run, "dagster/retry_number"),
+        max_retries=number_in(run, "dagster/max_retries"),
         errors=tuple(_errors(instance, run)) if failed else (),
         checks=tuple(_failed_checks(instance, run)),
     )
-
-
-def _number(run: dg.DagsterRun, tag: str) -> int:
-    """0 also for what a person mistyped: Dagster does not retry such a run."""
-    value = run.tags.get(tag, "")
-    return int(value) if value.isdecimal() else 0
 
 
 def _what(run: dg.DagsterRun) -> str:

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.requests.assets import fresh_for_schedule, look, retries, run_config
 from cv_assets.requests.policy import decide, scheduled
+from cv_assets.spec.assets import spec_at
 from cv_assets.spec.drift import Retraining
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.tables import Tables
+from resources.tables import Snapshot, Tables
 
 
 def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
@@ -24,9 +26,9 @@ def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Requests a retraining at the times of the spec's `retraining.schedule` (UTC), when enough agreed "
-        "labels are there that the last training has not seen, no drift alarm is open, and no other training is under "
-        "way. Else the tick says what is missing. Another schedule in the spec takes effect when the code location is "
-        "loaded again.",
+        "labels are there that the last training has not seen, the benchmark holds what would train, no drift alarm is "
+        "open, and no other training is under way. Else the tick says what is missing. Another schedule in the spec "
+        "takes effect when the code location is loaded again.",
     )
     def on_schedule(
         context: dg.ScheduleEvaluationContext,
@@ -39,7 +41,8 @@ def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
         except dg.Failure as failure:
             return dg.SkipReason(str(failure.description))
         at = context.scheduled_execution_time.astimezone(UTC)
-        decision = decide(scheduled(at, fresh_for_schedule(head), world), world, rules, datetime.now(UTC))
+        asks = scheduled(at, fresh_for_schedule(head), world, _lacking_conditions(head, deployment))
+        decision = decide(asks, world, rules, datetime.now(UTC))
         if (candidate := decision.candidate) is None:
             return dg.SkipReason(decision.why)
         context.instance.add_dynamic_partitions(str(candidates.name), [candidate])
@@ -51,3 +54,18 @@ def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
         )
 
     return [on_schedule]
+
+
+def _lacking_conditions(head: Snapshot, deployment: Deployment) -> list[str]:
+    """What the gate would miss in the benchmark; an alarm has it in its row."""
+    from cv_assets.alarms.fresh_labels import captures, labelled
+    from cv_assets.evaluation.conditions import lacking
+
+    spec = spec_at(head, deployment)
+    known = labelled(
+        captures(head.columns),
+        head.table("label_table", or_empty=LabelTable),
+        head.table("benchmark_frames", or_empty=BenchmarkFrames),
+        spec.splits,
+    )
+    return list(lacking(known.split, spec.conditions, spec.evaluation.new_condition_frames))

@@ -1,7 +1,7 @@
 """Make the review queue, KPIs and alarms again when what they follow from changed, or when an item came due."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ from cv_assets.spec.load import changed_sections
 from cv_assets.spec.schema import ProjectSpec, Spec
 from resources.deployments import Deployment
 from resources.lake import Commit
-from resources.runs import made_since, newest_run, run_with_key, unfinished
+from resources.runs import made_since, newest_run, ours, run_with_key, unfinished
 from resources.tables import Snapshot, Tables, table_path
 
 QUEUE: Final = table_path("review_queue")
@@ -58,7 +58,8 @@ def review_changes(
     A run that failed is named until all that it should have made is made, by whichever run, or something else changes.
     """
     # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
-    newest = newest_run(context.instance, "refresh")
+    mine = ours(context)
+    newest = newest_run(context.instance, "refresh", mine)
     if newest and not newest.is_finished:
         return dg.SkipReason(_in_flight(newest))
     head, now = tables.head(), datetime.now(UTC)
@@ -68,15 +69,15 @@ def review_changes(
         return dg.SkipReason(str(failure.description))
     published = next(tables.lake.log(head.commit, QUEUE)) if head.has("review_queue") else None
     queue = head.table("review_queue", or_empty=ReviewQueue)
-    changes = _changes(head, published, queue, spec, now, _left_behind(context.instance))
+    changes = _changes(head, published, queue, spec, now, _left_behind(context.instance, mine))
     if published is None and not changes:
         return dg.SkipReason("Nothing to review yet: no delivery was inspected, and nothing is labelled.")
-    earlier = run_with_key(context.instance, changes.run_key) if changes else None
+    earlier = run_with_key(context.instance, changes.run_key, mine) if changes else None
     if earlier and earlier.is_success and changes.not_made:
         # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
         changes = changes.not_made
-        earlier = run_with_key(context.instance, changes.run_key)
-    if changes and earlier is None and (wait := _more_comes(context.instance, published, now)):
+        earlier = run_with_key(context.instance, changes.run_key, mine)
+    if changes and earlier is None and (wait := _more_comes(context.instance, mine, published, now)):
         return dg.SkipReason(f"{changes.why[:1].upper()}{changes.why[1:]}. {wait}")
     if changes and earlier is None:
         return dg.RunRequest(run_key=changes.run_key, tags={"why": changes.why})
@@ -87,13 +88,15 @@ def review_changes(
     return dg.SkipReason(f"The queue is up to date: {standing(queue, now)}.")
 
 
-def _more_comes(instance: dg.DagsterInstance, published: Commit | None, now: datetime) -> str:
+def _more_comes(
+    instance: dg.DagsterInstance, mine: Mapping[str, str], published: Commit | None, now: datetime
+) -> str:
     """Why a refresh waits for the deliveries that are being taken in, in words; empty when it does not."""
     if published is None or now - published.created_at >= (
         least := timedelta(seconds=AT_LEAST_EVERY_SECONDS)
     ):
         return ""
-    taken_in = unfinished(instance, "receive")
+    taken_in = unfinished(instance, "receive", mine)
     if not taken_in:
         return ""
     runs = "1 delivery is" if taken_in == 1 else f"{taken_in} deliveries are"
@@ -169,15 +172,18 @@ def _newest_publication(head: Snapshot, asset: str, since: str) -> str:
     return next((commit.id for commit in commits if commit.metadata.get("asset") == asset), "")
 
 
-def _left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
-    """What the run that last made the queue did not make beside it, and nothing made since."""
+def _left_behind(instance: dg.DagsterInstance, mine: Mapping[str, str]) -> tuple[str, ...]:
+    """What the run that last made the queue did not make beside it, and nothing made since.
+
+    Records of assets are by name alone: where another code location made one of them last, they tell nothing.
+    """
     keys = [dg.AssetKey(name) for name in ("review_queue", *FOLLOWING)]
     records = {
         record.asset_entry.asset_key: record.asset_entry for record in instance.get_asset_records(keys)
     }
     made = {key: records[key].last_materialization_record for key in keys if key in records}
     queue = made.get(keys[0])
-    if queue is None:
+    if queue is None or _others_made(instance, mine, [one.run_id for one in made.values() if one]):
         return ()
     behind = [
         key.path[-1]
@@ -185,6 +191,12 @@ def _left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
         if (one := made.get(key)) is None or (one.run_id != queue.run_id and one.timestamp < queue.timestamp)
     ]
     return tuple(behind)
+
+
+def _others_made(instance: dg.DagsterInstance, mine: Mapping[str, str], run_ids: Sequence[str]) -> bool:
+    """Whether one of these runs is of another code location."""
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(set(run_ids))))
+    return any(run.tags.get(tag, value) != value for run in runs for tag, value in mine.items())
 
 
 def _in_flight(run: dg.DagsterRun) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from cv_assets.alarms.fresh_labels import CAPTURE_FACTS
 from cv_assets.alarms.table import alarms
 from cv_assets.drift.schema import DriftMetrics
 from cv_assets.inspection.schema import Inspections
@@ -51,7 +52,7 @@ def rejected(delivery: str, verdict: str = "ok", *, hour: float, **changed: Any)
 
 
 def kpi(
-    until: str, verdict: str = "ok", *, hour: float, deliveries: int = 1, **changed: Any
+    until: str, verdict: str = "met", *, hour: float, deliveries: int = 1, **changed: Any
 ) -> dict[str, Any]:
     """A row of Kpis: overkill over so many deliveries, the last captured until that hour, answered an hour later."""
     row = {
@@ -94,7 +95,8 @@ def verdict(name: str, delivery: str, *, hour: float, **changed: Any) -> dict[st
     row = {
         "capture_id": f"{delivery}-{name}", "part": name, "captured_at": hours(hour), "station": "line1",
         "camera": "cam1", "group": f"module of {delivery}", "attributes": '{"product": "poly"}', "delivery": delivery,
-        "frame_id": frame(name), "raw_path": "r", "prepared_path": "p", "preparation": "p", "verdict": "REVIEW",
+        "frame_id": frame(name), "raw_path": "r", "prepared_path": f"p/{frame(name)}.png", "preparation": "p",
+        "verdict": "REVIEW",
         "reason": "low_confidence", "why": "between", "defect_score": 0.5, "classes": ["sound", "defective"],
         "scores": [0.5, 0.5], "release": "v1.0.0", "release_number": 1, "candidate": "first", "model": "cnn",
         "weights_sha256": "w", "lower": 0.2, "upper": 0.8, "audit": False, "review_probability": 1.0,
@@ -120,6 +122,15 @@ def verified(name: str, *, hour: float = 0, set_: str = "golden") -> dict[str, A
     }  # fmt: skip
 
 
+def as_frames(captures: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """What is read of raw_frames and prepared_frames, of captures as verdicts tell them."""
+    accepted = captures.filter(pl.col("prepared_path").is_not_null())
+    return {
+        "raw_frames": captures.select(*CAPTURE_FACTS, received_at="captured_at"),
+        "prepared_frames": accepted.select("capture_id", path="prepared_path"),
+    }
+
+
 SCHEMAS: dict[str, Any] = {
     "metrics": DriftMetrics,
     "kpis": Kpis,
@@ -140,12 +151,19 @@ def tables(**rows: Sequence[Mapping[str, Any]]) -> dict[str, pl.DataFrame]:
 
 
 def made(
-    spec: Spec, *, seen: Sequence[tuple[str, str]] = (), **rows: Sequence[Mapping[str, Any]]
+    spec: Spec,
+    *,
+    seen: Sequence[tuple[str, str]] | Mapping[str, Sequence[tuple[str, str]]] = (),
+    **rows: Sequence[Mapping[str, Any]],
 ) -> pl.DataFrame:
-    """The table of alarms; `seen` are the frames and labels that every training so far could see."""
-    known = [{"frame_id": frame(name), "label": said} for name, said in seen]
-    labels = pl.DataFrame(known, schema={"frame_id": pl.String, "label": pl.String})
-    return alarms(**tables(**rows), spec=spec, spec_digest="s", labels_of=lambda _: labels)
+    """The table of alarms; `seen` are the frames and labels that every training, or each by its name, could see."""
+
+    def labels_of(candidate: str) -> pl.DataFrame:
+        mine = seen[candidate] if isinstance(seen, Mapping) else seen
+        known = [{"frame_id": frame(name), "label": said} for name, said in mine]
+        return pl.DataFrame(known, schema={"frame_id": pl.String, "label": pl.String})
+
+    return alarms(**tables(**rows), spec=spec, spec_digest="s", labels_of=labels_of)
 
 
 def by_id(spec: Spec, **arguments: Any) -> dict[str, dict[str, Any]]:

@@ -8,12 +8,16 @@ from threading import Thread
 
 
 class Listener(HTTPServer):
-    """Takes what apprise's `json://` sends: `told` are the messages, oldest first; `answer` is the HTTP status."""
+    """Takes what apprise's `json://` sends: `told` are the messages, oldest first; `answer` is the HTTP status.
+
+    `refused` counts what it did not take.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.told: list[dict[str, str]] = []
         self.answer = 200
+        self.refused = 0
 
     @property
     def address(self) -> str:
@@ -31,6 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.server.answer == 200:
             self.server.told.append(message)
+        else:
+            self.server.refused += 1
         self.send_response(self.server.answer)
         self.end_headers()
 

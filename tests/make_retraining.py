@@ -79,20 +79,24 @@ class Plant:
         """Put these alarms, and no others, on main."""
         self.put(alarms=pl.DataFrame(alarms, schema=Alarms.create_empty().schema))
 
-    def labels(self, count: int, label: str = "sound") -> None:
+    def labels(self, count: int, label: str = "sound") -> pl.DataFrame:
         """Put so many agreed labels on main."""
         row = {"label": label, "status": "agreed", "labelled_at": datetime(2026, 3, 2, tzinfo=UTC)}
         rows = [{**row, "frame_id": f"{number:064}"} for number in range(count)]
-        self.put(label_table=pl.DataFrame(rows, schema=LabelTable.create_empty().schema))
+        table = pl.DataFrame(rows, schema=LabelTable.create_empty().schema)
+        self.put(label_table=table)
+        return table
 
-    def conclude(self, candidate: str, outcome: str, version: str | None = None) -> None:
-        """Add a row to the history of releases."""
+    def conclude(
+        self, candidate: str, outcome: str, version: str | None = None, *, model: str | None = "cnn"
+    ) -> None:
+        """Add a row to the history of releases; without a model, nobody judged the candidate."""
+        first = not self.history
         row = {
-            "number": len(self.history) + 1,
-            "outcome": outcome,
-            "version": version,
-            "candidate": candidate,
-        }
+            "number": len(self.history) + 1, "outcome": outcome, "version": version, "candidate": candidate,
+            "model": model, "spec_digest": digest(load_spec(self.deployment.spec_file)),
+            "concluded_at": datetime.now(UTC) - timedelta(days=365 if first else 0),
+        }  # fmt: skip
         self.history.append(row)
         self.put(releases=pl.DataFrame(self.history, schema=Releases.create_empty().schema))
 

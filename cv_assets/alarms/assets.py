@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 import polars as pl
 
+from cv_assets.alarms.drift_alarms import blind
 from cv_assets.alarms.schema import STATES, Alarms
 from cv_assets.drift.schema import DriftMetrics
-from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
+from cv_assets.reference.schema import DriftReference
 from cv_assets.release.schema import Releases
+from cv_assets.requests.base import release_in_force
 from cv_assets.requests.schema import TrainingRequest
 from cv_assets.review.schema import Kpis
 from cv_assets.spec.assets import in_force
@@ -29,7 +31,18 @@ NO_STATION_ALARM_IS_OPEN = Check(
     "no_station_alarm_is_open", "Is no alarm about a station open?", blocking=False
 )
 
-ALARMS = TableAsset("alarms", Alarms, step="alarms", checks=(NO_ALARM_IS_OPEN, NO_STATION_ALARM_IS_OPEN))
+DRIFT_CAN_BE_SEEN = Check(
+    "drift_can_be_seen",
+    "Has the release in force a calibrated reference that deliveries are held against?",
+    blocking=False,
+)
+
+ALARMS = TableAsset(
+    "alarms",
+    Alarms,
+    step="alarms",
+    checks=(NO_ALARM_IS_OPEN, NO_STATION_ALARM_IS_OPEN, DRIFT_CAN_BE_SEEN),
+)
 
 _SHOWN: Final = ("alarm_id", "state", "why", "waiting", "closed_by")
 
@@ -43,6 +56,8 @@ _SHOWN: Final = ("alarm_id", "state", "why", "waiting", "closed_by")
         "training_request",
         "label_table",
         "benchmark_frames",
+        "raw_frames",
+        "prepared_frames",
         "inspections",
     ],
 )
@@ -67,15 +82,16 @@ def alarms(
     metrics = snapshot.columns("drift_metrics", needed, schema=DriftMetrics)
     kpis = snapshot.table("kpis", or_empty=Kpis)
     label_table = snapshot.table("label_table", or_empty=LabelTable)
+    releases = snapshot.table("releases", or_empty=Releases)
     requests = _requests(snapshot)
     rows = what_follows(
         metrics=metrics,
         kpis=kpis,
-        releases=snapshot.table("releases", or_empty=Releases),
+        releases=releases,
         requests=requests,
         label_table=label_table,
         benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
-        captures=snapshot.columns("inspections", fresh_labels.CAPTURE_FACTS, schema=Inspections),
+        captures=fresh_labels.captures(snapshot.columns),
         spec=spec,
         spec_digest=project_spec["spec_digest"][0],
         labels_of=_labels_of(snapshot, requests, label_table),
@@ -84,7 +100,11 @@ def alarms(
     yield from ALARMS.audited(
         rows,
         files=files,
-        checks=[_no_alarm_is_open(rows), _no_station_alarm_is_open(rows)],
+        checks=[
+            _no_alarm_is_open(rows),
+            _no_station_alarm_is_open(rows),
+            _drift_can_be_seen(releases, snapshot),
+        ],
         metadata={
             **{state: rows.filter(state=state).height for state in STATES},
             "rows": preview(rows, _SHOWN, rows_shown=20),
@@ -131,8 +151,10 @@ def _with_pages(
         try:
             html, note = _page(compared, snapshot)
         except FileNotFoundError as lost:
+            html, note = b"", f"No page: {lost}."
+        if not html:
             # An alarm must not wait for what only illustrates it.
-            rows = pages.with_page(rows, compared.alarm_id, None, f"No page: {lost}.")
+            rows = pages.with_page(rows, compared.alarm_id, None, note)
             continue
         path = f"alarms/{compared.alarm_id}/evidently-{hashlib.sha256(html).hexdigest()}.html"
         rows, files[path] = pages.with_page(rows, compared.alarm_id, path, note), html
@@ -140,7 +162,7 @@ def _with_pages(
 
 
 def _page(compared: "Compared", snapshot: Snapshot) -> tuple[bytes, str]:
-    """Evidently's page as HTML, and where its verdict differs and why. Raises FileNotFoundError."""
+    """Evidently's page as HTML, empty when it fails, and what is said of it. Raises FileNotFoundError."""
     from cv_assets.alarms.pages import frames_of
 
     reference = snapshot.table("drift_reference", compared.candidate)
@@ -174,6 +196,17 @@ def _no_station_alarm_is_open(rows: pl.DataFrame) -> dg.AssetCheckResult:
     opened = rows.filter(kind="station", state="open")
     told = [_told(row) for row in opened.iter_rows(named=True)] or ["No alarm about a station is open."]
     return NO_STATION_ALARM_IS_OPEN.result(opened.is_empty(), " ".join(told), _waiting(opened))
+
+
+def _drift_can_be_seen(releases: pl.DataFrame, snapshot: Snapshot) -> dg.AssetCheckResult:
+    """In words that stay the same while the release is in force: who is told of it is told once."""
+    release = release_in_force(releases)
+    if release is None:
+        return DRIFT_CAN_BE_SEEN.result(True, "No release is in force: there is nothing to differ from.")
+    reference = snapshot.table("drift_reference", release["candidate"], or_empty=DriftReference)
+    lacks = blind(release["version"], reference)
+    seen = f"Every delivery that {release['version']} judges is held against what it was trained on."
+    return DRIFT_CAN_BE_SEEN.result(not lacks, lacks or seen)
 
 
 def _told(row: Mapping[str, Any]) -> str:

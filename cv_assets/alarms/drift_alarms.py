@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import polars as pl
 
-from cv_assets.alarms.opening import Opening, Row, Said, Stretch, rows_judged, series_of, stretches
+from cv_assets.alarms.opening import Opening, rows_judged, series_of
 from cv_assets.alarms.words import counted, sentence, spanned
 from cv_assets.drift.episodes import Episode, episodes
+from cv_assets.drift.stretches import Row, Says, Stretch, stretches
+from cv_assets.reference.schema import NOVELTY
+from cv_assets.reference.words import it_takes
 
 
 def drift_openings(metrics: pl.DataFrame, patience: int) -> Iterator[Opening]:
@@ -31,6 +34,19 @@ def drift_openings(metrics: pl.DataFrame, patience: int) -> Iterator[Opening]:
             yield _drift_warning(rows, starting, patience)
 
 
+def blind(version: str, reference: pl.DataFrame) -> str:
+    """Why no drift alarm can open for a release by its drift_reference, and what to do; empty when one can."""
+    do = "and no drift alarm can open. Release a candidate that"
+    if reference.is_empty():
+        return f"{version} was released without a drift_reference: deliveries are held against nothing, {do} has one."
+    if not reference.filter(pl.col("statistic") == NOVELTY, pl.col("calibrated")).is_empty():
+        return ""
+    return (
+        f"The drift_reference of {version} is made of too few deliveries: how much ordinary ones differ is not known, "
+        f"{do} was trained on frames of more deliveries."
+    )
+
+
 def _drift_alarm(
     rows: Sequence[Row], confirmed: Sequence[Episode], unusual: pl.DataFrame, patience: int
 ) -> Opening:
@@ -47,7 +63,7 @@ def _drift_alarm(
     if not standing:
         last = max(every, key=lambda one: (one.ended_at, one.deliveries))
         return replace(last, why=f"{last.why}{_also_unusual(unusual, last.deliveries)}")
-    places = {row["delivery"]: (row["captured_from"], row["delivery"]) for row in rows}
+    places = {row["delivery"]: place for place, row in enumerate(rows)}
     shown = sorted({name for one in standing for name in one.deliveries}, key=places.__getitem__)
     return replace(
         standing[0],
@@ -61,7 +77,7 @@ def _drift_alarm(
 def _of_series(rows: Sequence[Row], confirmed: Sequence[Episode], patience: int) -> list[Opening]:
     """The stretches of one statistic at one station under one release."""
     showing = {name for one in confirmed for name in one.deliveries}
-    said: list[Said] = [
+    said: list[Says] = [
         "shows" if row["delivery"] in showing else "doubtful" if row["verdict"] == "drifted" else "ordinary"
         for row in rows
     ]
@@ -110,7 +126,8 @@ def _drift_warning(rows: Sequence[Row], starting: Sequence[Episode], patience: i
     names = sorted({name for one in starting for name in one.deliveries}, key=list(known).index)
     first, last = known[names[0]], known[names[-1]]
     many = counted(len(names), "delivery", "deliveries")
-    how = f"{first['statistic']} drifted in {many} ({spanned(names)}); {patience} in a row at one station are an alarm"
+    takes = f"an alarm takes {it_takes(patience)} at one station"
+    how = f"{first['statistic']} drifted in {many} ({spanned(names)}); {takes}"
     return Opening(
         alarm_id=f"drift-r{first['release_number']}",
         kind="drift",

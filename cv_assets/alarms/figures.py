@@ -35,7 +35,12 @@ _METRICS: Final = ("escape_rate", "overkill", "fail_precision", "review_share")
 _NAMES_SHOWN: Final = 30
 _STYLES: Final = {"drifted": ("tab:red", "o"), "ok": ("tab:blue", "o")}
 _NOT_JUDGED: Final = ("darkgrey", "x")
-_KPI_COLORS: Final = {"broken": "tab:red", "ok": "tab:blue", "unbounded": "tab:blue"}
+_KPI_COLORS: Final = {
+    "broken": "tab:red",
+    "met": "tab:blue",
+    "undecided": "tab:blue",
+    "unbounded": "tab:blue",
+}
 _STATION_COLOR: Final = "tab:orange"
 
 

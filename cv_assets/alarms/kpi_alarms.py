@@ -6,8 +6,9 @@ from datetime import datetime
 
 import polars as pl
 
-from cv_assets.alarms.opening import Opening, Row, Said, Stretch, stretches
+from cv_assets.alarms.opening import Opening
 from cv_assets.alarms.words import sentence
+from cv_assets.drift.stretches import Row, Says, Stretch, stretches
 
 
 def kpi_openings(kpis: pl.DataFrame, places: Mapping[str, tuple[datetime, str]]) -> Iterator[Opening]:
@@ -24,7 +25,7 @@ def kpi_openings(kpis: pl.DataFrame, places: Mapping[str, tuple[datetime, str]])
     for _, rows in itertools.groupby(by_series, key=_of_release):
         windows = list(rows)
         judged = [row for row in windows if row["verdict"] != "not_enough"]
-        said: list[Said] = ["shows" if row["verdict"] == "broken" else "ordinary" for row in judged]
+        said: list[Says] = ["shows" if row["verdict"] == "broken" else "ordinary" for row in judged]
         if found := stretches(judged, said, 1):
             yield _kpi_alarm(found[-1], [row["until"] for row in windows])
 

@@ -1,26 +1,23 @@
 """What opens an alarm and what ends it by itself: the one thing that drift, KPI and station alarms share.
 
-Deliveries follow one another as they were captured, not as they arrived. A *stretch* goes from the first delivery that
-shows something to the ordinary ones that end it; a delivery that nothing can be said of is looked past.
+Deliveries follow one another as they were captured, not as they arrived; a delivery that nothing can be said of is
+looked past.
 """
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
 
-from cv_assets.drift.episodes import NEEDED
+from cv_assets.drift.episodes import CAPTURED, NEEDED
+from cv_assets.drift.stretches import Row
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.requests.policy import Requested
 
 DRIFT_NEEDED: Final = (*NEEDED, "why")
 """The columns of drift_metrics that are read here."""
-
-Row = Mapping[str, Any]
-Said = Literal["shows", "doubtful", "ordinary"]
 
 _JUDGED: Final = ("ok", "drifted")
 _ID: Final = re.compile(r"(?P<kind>drift|kpi)-r(?P<number>\d+)(?:-(?P<metric>.+))?")
@@ -58,31 +55,10 @@ class Opening:
         return self.stations[0] if len(self.stations) == 1 else None
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Rows that show the same thing, with nothing in between that ends it, and the rows that ended it if any did."""
-
-    shown: tuple[Row, ...]
-    ended_by: tuple[Row, ...] = ()
-
-
-def stretches(rows: Iterable[Row], said: Iterable[Said], ordinary_needed: int) -> list[Stretch]:
-    """The stretches among `rows`, given what each of them says; so many ordinary ones in a row end one."""
-    found, shown, calm = list[Stretch](), list[Row](), list[Row]()
-    for row, says in zip(rows, said, strict=True):
-        calm = [*calm, row] if says == "ordinary" else []
-        if says == "shows":
-            shown.append(row)
-        if shown and len(calm) == ordinary_needed:
-            found.append(Stretch(tuple(shown), tuple(calm)))
-            shown, calm = [], []
-    return [*found, Stretch(tuple(shown))] if shown else found
-
-
 def rows_judged(metrics: pl.DataFrame, role: str) -> list[dict[str, Any]]:
     """The rows of drift metrics of that role that have a verdict, as they were captured. Reads `DRIFT_NEEDED`."""
     of = metrics.filter(pl.col("role") == role, pl.col("verdict").is_in(_JUDGED)).select(DRIFT_NEEDED)
-    return of.sort("captured_from", "delivery", "statistic").to_dicts()
+    return of.sort(CAPTURED, "delivery", "statistic").to_dicts()
 
 
 def series_of(row: Row) -> tuple[bool, str, str]:

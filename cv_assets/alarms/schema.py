@@ -50,13 +50,15 @@ class Alarms(dy.Schema):
     )
     fresh_labels = dy.Int64(
         min=0,
-        description="Agreed labels of frames since its first delivery that may train and that no training asked for by "
-        "it has seen; 0 once it is closed.",
+        description="Agreed labels of frames since its first delivery that may train and that no judged training asked "
+        "for by it has seen; 0 once it is closed. For a drift alarm also those of an earlier release's drifted "
+        "deliveries, of the same conditions, that no judged training at all has seen.",
     )
     needed_labels = dy.Int64(min=0, description="So many start a retraining; 0 for a station.")
     lacking_conditions = dy.List(
         dy.String(),
-        description="ATTRIBUTE=VALUE of fresh labels that the golden benchmark does not hold yet.",
+        description="ATTRIBUTE=VALUE of frames that would train by now, where the golden benchmark holds too few: the "
+        "gate would refuse a candidate for it.",
     )
     cooldown_until = dy.Datetime(
         nullable=True,

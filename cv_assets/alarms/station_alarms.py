@@ -7,8 +7,9 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.alarms.opening import Opening, Said, Stretch, rows_judged, series_of, stretches
+from cv_assets.alarms.opening import Opening, rows_judged, series_of
 from cv_assets.alarms.words import counted, sentence, spanned
+from cv_assets.drift.stretches import Says, Stretch, stretches
 
 _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -21,7 +22,7 @@ def station_openings(metrics: pl.DataFrame) -> Iterator[Opening]:
     rows = sorted(rows_judged(metrics, "station"), key=series_of)
     for _, series in itertools.groupby(rows, key=series_of):
         judged = list(series)
-        said: list[Said] = ["shows" if row["verdict"] == "drifted" else "ordinary" for row in judged]
+        said: list[Says] = ["shows" if row["verdict"] == "drifted" else "ordinary" for row in judged]
         yield from (_station_alarm(one) for one in stretches(judged, said, 1))
 
 

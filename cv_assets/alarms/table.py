@@ -1,19 +1,22 @@
 """The alarms as a table: what opened, what each waits for, what closed it. The same tables give the same rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import polars as pl
 
 from cv_assets.alarms.drift_alarms import drift_openings
-from cv_assets.alarms.fresh_labels import Labelled, fresh_labels, golden_frames, labelled
+from cv_assets.alarms.fresh_labels import Labelled, fresh_labels, labelled, labels_left_over
 from cv_assets.alarms.kpi_alarms import kpi_openings
 from cv_assets.alarms.opening import Opening, vanished
 from cv_assets.alarms.schema import Alarms
 from cv_assets.alarms.station_alarms import station_openings
-from cv_assets.alarms.waiting import Closing, History, Waiting, closing, lacking, waiting
-from cv_assets.requests.policy import requested
+from cv_assets.alarms.waiting import Closing, History, Waiting, closing, waiting
+from cv_assets.drift.episodes import drifted_deliveries
+from cv_assets.evaluation.conditions import lacking
+from cv_assets.requests.policy import Requested, requested
 from cv_assets.spec.schema import Spec
 
 LabelsOf = Callable[[str], pl.DataFrame]
@@ -37,9 +40,9 @@ def alarms(
 ) -> pl.DataFrame:
     """The rows of Alarms, newest first, without their pages; independent of the order of rows.
 
-    Of `metrics`, rows of drift_metrics, it reads `DRIFT_NEEDED`; of `captures`, rows of inspections, `CAPTURE_FACTS`.
+    Of `metrics`, rows of drift_metrics, it reads `DRIFT_NEEDED`; `captures` are what `fresh_labels.captures` gives.
     """
-    known = labelled(captures, label_table, benchmark_frames, spec.splits.group_by)
+    known = labelled(captures, label_table, benchmark_frames, spec.splits)
     asked = requested(requests, releases, spec_digest)
     history = History(asked, releases, _known_time(metrics, releases, requests))
     openings = [
@@ -47,7 +50,12 @@ def alarms(
         *kpi_openings(kpis, known.places),
         *station_openings(metrics),
     ]
-    rows = [_row(one, history, known, spec, labels_of) for one in _one_each(openings, history)]
+    drifted = drifted_deliveries(metrics, spec.drift.patience)
+
+    def fresh(opening: Opening) -> int:
+        return _fresh(opening, history, known, drifted, spec, labels_of)
+
+    rows = [_row(one, history, known, spec, fresh) for one in _one_each(openings, history)]
     table = pl.DataFrame(_kpis_after_drift(rows), schema=Alarms.create_empty().schema)
     return table.sort("opened_at", "alarm_id", descending=[True, False], nulls_last=False)
 
@@ -60,35 +68,44 @@ def _known_time(*tables: pl.DataFrame) -> datetime | None:
 
 
 def _one_each(openings: list[Opening], history: History) -> Iterator[Opening]:
-    """One opening per alarm: a warning stands in for an alarm that is over, and what was replaced warns no more."""
+    """One opening per alarm: a warning stands in for an alarm that is over, and what was replaced warns no more.
+
+    An alarm that a candidate was requested for stays an alarm, open or closed, whatever is measured since.
+    """
     told = {one.alarm_id: one for one in openings if one.confirmed}
-    for one in openings:
-        before = told.get(one.alarm_id)
-        over = before is None or (before.ended is not None and history.pending(one.alarm_id) is None)
-        if not one.confirmed and over and history.successor(one.release_number or 0) is None:
-            told[one.alarm_id] = one
+    warnings = {one.alarm_id: one for one in openings if not one.confirmed}
     for request in history.requests:
         if request.evidence not in told and (left := vanished(request, history.releases)):
-            told[left.alarm_id] = left
+            warning = warnings.get(left.alarm_id)
+            told[left.alarm_id] = replace(left, **_as_warned(request, warning)) if warning else left
+    for one in warnings.values():
+        before = told.get(one.alarm_id)
+        over = before is None or (before.ended is not None and not history.asked_by(one.alarm_id))
+        if over and history.successor(one.release_number or 0) is None:
+            told[one.alarm_id] = one
     yield from told.values()
 
 
+def _as_warned(request: Requested, warning: Opening) -> dict[str, Any]:
+    """What an alarm says that a candidate was requested for, and that would only be a warning by now."""
+    why = f"Candidate {request.candidate} was requested for it; by now it would be a warning: {warning.why}"
+    return {"why": why, "deliveries": warning.deliveries, "stations": warning.stations}
+
+
 def _row(
-    opening: Opening, history: History, known: Labelled, spec: Spec, labels_of: LabelsOf
+    opening: Opening, history: History, known: Labelled, spec: Spec, fresh_labels_of: Callable[[Opening], int]
 ) -> dict[str, Any]:
     closed = closing(opening, history)
     acts = closed is None and opening.kind in _RETRAINS
     asked = history.asked_by(opening.alarm_id)
-    fresh = known.can_train.clear()
-    if acts:
-        fresh = fresh_labels(opening, known, labels_of(asked[-1].candidate) if asked else None)
-    golden = golden_frames(fresh, known, spec.conditions)
+    fresh = fresh_labels_of(opening) if acts else 0
     needed_golden = spec.evaluation.new_condition_frames
+    few = lacking(known.split, spec.conditions, needed_golden) if acts else {}
     waits = _waits(closed) or waiting(
         opening,
         history,
-        fresh=fresh.height,
-        golden=golden,
+        fresh=fresh,
+        lacking=few,
         needed_golden=needed_golden,
         policy=spec.retraining,
         patience=spec.drift.patience,
@@ -105,16 +122,37 @@ def _row(
         "first_delivery": next(iter(opening.deliveries), None),
         "deliveries": opening.deliveries,
         "opened_at": opening.opened_at,
-        "fresh_labels": fresh.height,
+        "fresh_labels": fresh,
         "needed_labels": spec.retraining.min_new_labels if opening.kind in _RETRAINS else 0,
-        "lacking_conditions": lacking(golden, needed_golden),
-        "cooldown_until": history.cooldown_until(spec.retraining.cooldown_hours) if acts else None,
+        "lacking_conditions": list(few),
+        "cooldown_until": history.cooldown_until(spec.retraining) if acts else None,
         "attempts": len(asked),
         "waits_for": waits.waits_for,
         "waiting": waits.words,
         "closed_by": closed and closed.by,
         "closed_at": closed and closed.at,
     }
+
+
+def _fresh(
+    opening: Opening,
+    history: History,
+    known: Labelled,
+    drifted: Collection[str],
+    spec: Spec,
+    labels_of: LabelsOf,
+) -> int:
+    """How many labels are fresh to the alarm: a training has spent those that it was judged with, or will be."""
+
+    def spent(requests: Sequence[Requested]) -> pl.DataFrame | None:
+        newest = next((one.candidate for one in reversed(requests) if one.spends_labels), None)
+        return labels_of(newest) if newest else None
+
+    fresh = fresh_labels(opening, known, spent(history.asked_by(opening.alarm_id)))
+    if opening.kind == "drift":
+        before = labels_left_over(opening, known, drifted, spec.conditions, spent(history.requests))
+        fresh = pl.concat([fresh, before]).unique("frame_id")
+    return fresh.height
 
 
 def _waits(closed: Closing | None) -> Waiting | None:

@@ -5,14 +5,15 @@ Nothing here looks at a clock: the newest time that the tables know stands for i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import polars as pl
 
 from cv_assets.alarms.opening import Opening
 from cv_assets.alarms.words import counted, moment
-from cv_assets.requests.policy import AUTOMATIC, Requested
+from cv_assets.reference.words import it_takes
+from cv_assets.requests.policy import Requested, cooldown, opened
 from cv_assets.spec.drift import Retraining
 
 Row = Mapping[str, Any]
@@ -47,10 +48,10 @@ class History:
         rows = self.releases.filter(after).sort("number")
         return None if rows.is_empty() else rows.row(0, named=True)
 
-    def cooldown_until(self, hours: float) -> datetime | None:
+    def cooldown_until(self, rules: Retraining) -> datetime | None:
         """Before this no training starts by itself; None when none ever did."""
-        times = [one.requested_at for one in self.requests if one.reason in AUTOMATIC]
-        return max(times) + timedelta(hours=hours) if times else None
+        last = cooldown(self.requests, rules)
+        return last and last[1]
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def closing(opening: Opening, history: History) -> Closing | None:
 
 
 def waiting(
-    opening: Opening, history: History, *, fresh: int, golden: Mapping[str, int], needed_golden: int,
+    opening: Opening, history: History, *, fresh: int, lacking: Mapping[str, int], needed_golden: int,
     policy: Retraining, patience: int,
 ) -> Waiting:  # fmt: skip
     """What an alarm that is not closed waits for.
 
-    `fresh` counts its fresh labels, `golden` the golden frames of each condition among these.
+    `fresh` counts its fresh labels, `lacking` the golden frames of each condition that has too few.
     """
     if opening.kind == "station":
         return Waiting("station", _at_the_station(opening))
@@ -104,27 +105,22 @@ def waiting(
     asked = history.asked_by(opening.alarm_id)
     if pending := history.pending(opening.alarm_id):
         return Waiting("training", _for_training(opening, pending))
-    if other := next((one for one in history.requests if one.open), None):
+    if other := opened(history.requests):
         return Waiting(
             "training", f"Candidate {other.candidate}, which is not concluded: one training at a time."
         )
-    people = _for_labels(fresh, policy.min_new_labels), _for_golden_frames(golden, needed_golden)
+    people = _for_labels(fresh, policy.min_new_labels), _for_golden_frames(lacking, needed_golden)
     before = f" {_last_attempt(asked, history)}" if asked else ""
     if any(people):
         which = "fresh_labels" if people[0] else "benchmark"
         return Waiting(which, f"People: {'; '.join(filter(None, people))}.{before}")
     enough = f"{counted(fresh, 'fresh label')} of {policy.min_new_labels} are there"
     asks = f"the sensor {SENSORS[opening.kind]} requests a candidate at its next tick"
-    until = history.cooldown_until(policy.cooldown_hours)
+    until = history.cooldown_until(policy)
     if until is not None and (history.known_time is None or history.known_time < until):
         hours = f"{policy.cooldown_hours:g} hours lie between two retrainings that nobody asked for"
         return Waiting("cooldown", f"Time: {enough}, and {hours}. After {moment(until)} {asks}.{before}")
     return Waiting("ready", f"Nothing more: {enough}; {asks}.{before}")
-
-
-def lacking(golden: Mapping[str, int], needed: int) -> list[str]:
-    """The conditions of which there are fewer than `needed` golden frames, sorted."""
-    return sorted(name for name, frames in golden.items() if frames < needed)
 
 
 def _replaced_by(row: Row) -> str:
@@ -143,8 +139,8 @@ def _at_the_station(opening: Opening) -> str:
 
 def _for_patience(patience: int) -> str:
     return (
-        f"Another such delivery: {patience} in a row at one station are an alarm. Nobody has to act yet; whoever wants "
-        "to know early looks at its frames."
+        f"Another such delivery: an alarm takes {it_takes(patience)} at one station. Nobody has to act yet; whoever "
+        "wants to know early looks at its frames."
     )
 
 
@@ -158,14 +154,19 @@ def _for_training(opening: Opening, pending: Requested) -> str:
 
 def _last_attempt(asked: Sequence[Requested], history: History) -> str:
     """What became of the newest candidate that was requested for the alarm."""
-    candidate = asked[-1].candidate
-    concluded = history.conclusion(candidate)
+    last = asked[-1]
+    concluded = history.conclusion(last.candidate)
     became = (
         f"was refused ({concluded['why'].rstrip('.')})"
         if concluded
         else "can only be refused: it was requested under another release or spec"
     )
-    return f"Candidate {candidate} {became}; the next one needs labels that it has not seen."
+    follows = (
+        "the next one needs labels that it has not seen"
+        if last.spends_labels
+        else "nobody judged it, so the labels that only it has seen are fresh still"
+    )
+    return f"Candidate {last.candidate} {became}; {follows}."
 
 
 def _for_labels(fresh: int, needed: int) -> str:
@@ -177,9 +178,8 @@ def _for_labels(fresh: int, needed: int) -> str:
     )
 
 
-def _for_golden_frames(golden: Mapping[str, int], needed: int) -> str:
-    few = lacking(golden, needed)
-    if not few:
+def _for_golden_frames(lacking: Mapping[str, int], needed: int) -> str:
+    if not lacking:
         return ""
-    there = ", ".join(f"{golden[name]} of {needed} for {name}" for name in few)
+    there = ", ".join(f"{frames} of {needed} for {name}" for name, frames in lacking.items())
     return f"golden frames are missing ({there}): have a named person verify some (docs/label_exports.md)"

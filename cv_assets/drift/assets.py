@@ -79,7 +79,8 @@ def drift_metrics(
 
     The statistics of the image before and after the pass, the novelty, the defect score, and the shares of rejected and
     of repeated frames, each beside that release's frozen reference and level. Made once the line was told, whatever is
-    in force by now. Drift of the novelty in `patience` deliveries in a row opens an alarm; what else changes warns.
+    in force by now. Drift of the novelty in `patience` deliveries in a row, or in `patience` + 1 of 2 `patience` + 1,
+    opens an alarm; what else changes warns.
     """
     from cv_assets.drift.metrics import says_the_same
 
@@ -233,14 +234,14 @@ def _no_drift(rows: pl.DataFrame, around: Sequence[Episode], spec: Spec) -> dg.A
     said = drift_said(rows, around, spec.drift.patience)
     drifted = rows.filter(pl.col("role") != "station", verdict="drifted")
     shown = {"drifted": preview(drifted, _SHOWN_COLUMNS, rows_shown=20)} if drifted.height else {}
-    return NO_DRIFT.result(said.passed, said.why, shown)
+    return NO_DRIFT.result(said.passed, said.why, {"known": said.known, **shown})
 
 
 def _station(rows: pl.DataFrame) -> dg.AssetCheckResult:
     from cv_assets.drift.words import station_said
 
     said = station_said(rows)
-    return STATION_IS_SOUND.result(said.passed, said.why)
+    return STATION_IS_SOUND.result(said.passed, said.why, {"known": said.known})
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, int | float]:

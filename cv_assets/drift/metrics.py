@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cv_assets.drift.schema import DriftMetrics
 from cv_assets.reference.bins import counts_in, kl, psi
-from cv_assets.reference.levels import rank
+from cv_assets.reference.levels import noise_of_fewer, rank
 from cv_assets.reference.schema import NOVELTY, REPEATED
 from cv_assets.reference.statistics import PLAIN
 from cv_assets.spec.schema import Spec
@@ -213,7 +213,19 @@ def _of_frames(
         return {**facts, "verdict": "not_enough", "why": _too_few(name, len(values_N), about, spec)}
     counts_B = counts_in(row["edges"], values_N)
     differences = {"psi": psi(row["counts"], counts_B), "kl": kl(row["counts"], counts_B)}
-    return {**facts, **differences, **_judged(differences[spec.drift.measure], median, row, spec)}
+    noise = _noise(row, len(values_N))
+    facts |= {f"{name}_level": _raised(row[f"{name}_level"], extra) for name, extra in noise.items()}
+    return {**facts, **differences, **_judged(differences, noise, median, len(values_N), row, spec)}
+
+
+def _noise(row: Row, frames: int) -> dict[str, float]:
+    # A reference of an earlier version does not say what is usual.
+    usual = row.get("usual_frames")
+    return {name: noise_of_fewer(name, row["counts"], frames, usual) for name in _MEASURES}
+
+
+def _raised(level: float | None, noise: float) -> float | None:
+    return None if level is None else level + noise
 
 
 def _known(values: pl.DataFrame, name: str) -> Values:
@@ -242,10 +254,18 @@ def _too_few(name: str, frames: int, about: Inspected, spec: Spec) -> str:
     return f"{frames} frames have a value{why}; a verdict needs {spec.drift.min_frames}."
 
 
-def _judged(found: float, median: float, row: Row, spec: Spec) -> dict[str, Any]:
-    """Verdict, rank and why of a statistic whose PSI or KL divergence was `found`."""
+def _judged(
+    differences: Mapping[str, float],
+    noise: Mapping[str, float],
+    median: float,
+    frames: int,
+    row: Row,
+    spec: Spec,
+) -> dict[str, Any]:
+    """Verdict, rank and why of a statistic that differs by these. `noise` is what its level is raised by."""
     measure = spec.drift.measure
-    level, name = row[f"{measure}_level"], _MEASURES[measure]
+    found, more, name = differences[measure], noise[measure], _MEASURES[measure]
+    level = _raised(row[f"{measure}_level"], more)
     if not row["calibrated"] or level is None:
         return {
             "verdict": "not_calibrated",
@@ -262,14 +282,20 @@ def _judged(found: float, median: float, row: Row, spec: Spec) -> dict[str, Any]
     if row["side"] == "above" and median <= usual:
         why = f"{name} {told}, but its values are lower than in training: no drift; {medians}."
         return {"verdict": "ok", "rank": 0.0, "why": why}
-    unusual = rank(row[measure], found)
+    unusual = rank(row[measure], found - more)
+    raised = f"raised by {figure(more)} as {frames} frames are fewer than the usual {row.get('usual_frames')}"
     if found <= level:
-        return {"verdict": "ok", "rank": unusual, "why": f"{name} {told} is within its level {limit}."}
+        because = f" ({raised})" if more else ""
+        return {
+            "verdict": "ok",
+            "rank": unusual,
+            "why": f"{name} {told} is within its level {limit}{because}.",
+        }
     return {
         "verdict": "drifted",
         "rank": unusual,
         "why": f"{name} {told} exceeds its level {limit} ({row['quantile']:.3g} quantile of {row['deliveries']} "
-        f"reference deliveries); {medians}.",
+        f"reference deliveries{f', {raised}' if more else ''}); {medians}.",
     }
 
 

@@ -35,8 +35,12 @@ class DriftMetrics(dy.Schema):
     kl = dy.Float64(
         nullable=True, min=0, description="KL divergence from the reference, in nats; null for a share."
     )
-    psi_level = dy.Float64(nullable=True, description="The calibrated level of the PSI (or the share).")
-    kl_level = dy.Float64(nullable=True, description="The calibrated level of the KL divergence, in nats.")
+    psi_level = dy.Float64(
+        nullable=True, description="The level that the PSI (or the share) is held against."
+    )
+    kl_level = dy.Float64(
+        nullable=True, description="The same of the KL divergence, in nats; both are raised for few frames."
+    )
     tolerance = dy.Float64(nullable=True, description="The spec's floor: less is never drift.")
     rank = dy.Float64(
         nullable=True,

@@ -7,41 +7,45 @@ import polars as pl
 
 from cv_assets.drift.episodes import Episode
 from cv_assets.reference.schema import NOVELTY, REJECTED, REPEATED
+from cv_assets.reference.words import it_takes
 
 _JUDGED: Final = pl.col("verdict").is_in(["ok", "drifted"])
 _TOLD: Final = 3
 
 
 class Said(NamedTuple):
-    """The answer to a check, and the sentences that people read."""
+    """The answer to a check, the sentences that people read, and whether there was anything to judge by."""
 
     passed: bool
     why: str
+    known: bool = True
 
 
 def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> Said:
     """Whether the delivery of `rows` drifted. `around` are the episodes that it belongs to.
 
     Only the novelty decides. Statistics that warn are told, and do not fail it: of so many some lie beyond the largest
-    of a few reference deliveries nearly every day. What is not known is no pass: without a verdict on the novelty
-    nothing would open an alarm.
+    of a few reference deliveries nearly every day. Without a verdict on the novelty it says that nothing is known, and
+    fails nothing: one delivery of few frames is no news, and what a release lacks is told once, where alarms are.
     """
     watched = rows.filter(pl.col("role") != "station")
     if watched.is_empty():
         return Said(True, "No capture came: there is nothing to measure.")
     drifted, judged = _by_change(watched.filter(verdict="drifted")), watched.filter(_JUDGED)
     slow = [one for one in around if one.slow]
+    known = NOVELTY in judged["statistic"]
+    said = [] if known else [f"Not known: {_why(watched)} {_no_verdict(watched)}"]
     if judged.is_empty():
-        return Said(False, f"Whether it drifted is not known: {_why(watched)} {_no_verdict(watched)}")
-    said = [_count(drifted, judged)]
-    if drifted.is_empty() and NOVELTY in judged["statistic"]:
+        return Said(True, " ".join(said), known)
+    said.append(_count(drifted, judged))
+    if drifted.is_empty() and known:
         said.append(f"{NOVELTY}: {_why(judged)}")
     said += [_slowly(one) for one in slow]
     said += _follows(drifted, around, patience)
     if unjudged := watched.filter(~_JUDGED)["statistic"].to_list():
         said.append(f"Without a verdict: {_listed(unjudged)}; the table says why.")
     alarming = not drifted.filter(role="alarms").is_empty() or any(one.role == "alarms" for one in slow)
-    return Said(not alarming and NOVELTY in judged["statistic"], " ".join(said))
+    return Said(not alarming, " ".join(said), known)
 
 
 def station_said(rows: pl.DataFrame) -> Said:
@@ -50,7 +54,7 @@ def station_said(rows: pl.DataFrame) -> Said:
     if shares.is_empty():
         return Said(True, "No capture came: there is nothing to measure.")
     if shares.filter(_JUDGED).is_empty():
-        return Said(False, f"Whether the station is sound is not known: {shares['why'][0]}")
+        return Said(True, f"Not known: {shares['why'][0]}", known=False)
     drifted = shares.filter(verdict="drifted")
     if drifted.is_empty():
         whole = shares.filter(pl.col("statistic").is_in([REJECTED, REPEATED]))
@@ -128,7 +132,8 @@ def _follows(drifted: pl.DataFrame, around: Sequence[Episode], patience: int) ->
     if alarming:
         (run,) = alarming
         return [
-            f"This is a warning ({len(run.deliveries)} of {patience} in a row that open an alarm); nobody is asked yet."
+            f"This is a warning ({len(run.deliveries)} so far; an alarm takes {it_takes(patience)}); nobody is asked "
+            "yet."
         ]
     if not drifted.is_empty() or around:
         return ["None of these opens an alarm: see whether light, focus or product changed."]

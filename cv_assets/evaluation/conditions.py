@@ -1,6 +1,6 @@
 """Conditions: what a candidate trained on must be in the benchmark, or nobody knows how it does there."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import polars as pl
@@ -23,6 +23,15 @@ def conditions_of(frames: pl.DataFrame, names: Iterable[str]) -> dict[str, int]:
         counts = values.group_by("value").len().sort("value")
         found |= {f"{name}={value}": number for value, number in counts.iter_rows()}
     return found
+
+
+def lacking(split_table: pl.DataFrame, names: Collection[str], required: int) -> dict[str, int]:
+    """The conditions that train and have fewer than `required` golden frames, with how many: the gate refuses them."""
+    trained, golden = (
+        conditions_of(split_table.filter(pl.col("role") == role), names) for role in ("train", "golden")
+    )
+    there = {condition: golden.get(condition, 0) for condition in sorted(trained)}
+    return {condition: frames for condition, frames in there.items() if frames < required}
 
 
 def cover(condition: str, trained: int, golden: int, required: int) -> Ruling:

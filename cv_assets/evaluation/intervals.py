@@ -6,6 +6,7 @@ that would be as uncertain; Wilson's score interval is taken at that size.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -55,7 +56,7 @@ def score_interval(statistic: Statistic, confidence: float, assumed_correlation:
     """
     if np.isnan(statistic.value):
         return Interval(None, None, None)
-    p, z = statistic.value, float(norm.ppf((1 + confidence) / 2))
+    p, z = statistic.value, _normal(confidence)
     n = _effective_size(statistic, confidence, z, assumed_correlation)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -79,10 +80,20 @@ def _effective_size(statistic: Statistic, confidence: float, z: float, assumed_c
     else:
         size /= 1 + max(0.0, size / (degrees + 1) - 1) * assumed_correlation
     # The variance itself is estimated from few groups: Student's quantile takes the place of the normal one.
-    return max(least, size * (z / float(t.ppf((1 + confidence) / 2, degrees))) ** 2)
+    return max(least, size * (z / _student(confidence, degrees)) ** 2)
 
 
 def _jackknife_variance(statistic: Statistic) -> float:
     present = statistic.counts.sum(axis=0) > 0
     without = statistic.without[present]
     return float((len(without) - 1) / len(without) * ((without - statistic.value) ** 2).sum())
+
+
+@cache
+def _normal(confidence: float) -> float:
+    return float(norm.ppf((1 + confidence) / 2))
+
+
+@cache
+def _student(confidence: float, degrees: int) -> float:
+    return float(t.ppf((1 + confidence) / 2, degrees))

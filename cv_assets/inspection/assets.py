@@ -10,8 +10,8 @@ import polars as pl
 from cv_assets.frames.captures import miscounted
 from cv_assets.frames.files import write_atomically
 from cv_assets.inspection.schema import VERDICTS, Inspections, Outbox
-from cv_assets.release.history import release_in_force
 from cv_assets.release.schema import Releases
+from cv_assets.requests.base import release_in_force
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview

@@ -46,7 +46,7 @@ from cv_assets.lookback.verdict_links import (
     verdict_facts,
 )
 from cv_assets.lookback.words import counted, moment
-from cv_assets.release.history import release_in_force
+from cv_assets.requests.base import release_in_force
 
 _NEAR: Final = 5
 _TITLES: Final = {

@@ -53,6 +53,7 @@ _SHOWN: Final = (
     "role",
     "deliveries",
     "frames",
+    "usual_frames",
     "median",
     "psi_level",
     "psi_level_low",

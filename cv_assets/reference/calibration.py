@@ -7,8 +7,15 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cv_assets.reference.bins import Vector, counts_in, edges_of, kl, psi
-from cv_assets.reference.levels import Differences, corrected, least_false_alarms, left_one_out, level
+from cv_assets.reference.bins import Counts, Vector, counts_in, edges_of, kl, psi
+from cv_assets.reference.levels import (
+    Differences,
+    corrected,
+    least_false_alarms,
+    left_one_out,
+    level,
+    noise_of_fewer,
+)
 from cv_assets.reference.measured import statistics_of
 from cv_assets.reference.schema import NOVELTY, DriftReference
 from cv_assets.reference.statistics import SHARES, station_shares
@@ -77,8 +84,9 @@ def beyond_level(rows: pl.DataFrame, frames: pl.DataFrame, drift: Drift) -> dict
 def _is_beyond(row: Mapping[str, Any], values_N: Vector, drift: Drift) -> bool:
     measure = psi if drift.measure == "psi" else kl
     differs = measure(row["counts"], counts_in(row["edges"], values_N))
+    noise = noise_of_fewer(drift.measure, row["counts"], len(values_N), row.get("usual_frames"))
     lower = row["side"] == "above" and not (_median(values_N) or 0.0) > (row["median"] or 0.0)
-    return not lower and differs > max(row[f"{drift.measure}_level"], drift.tolerance)
+    return not lower and differs > max(row[f"{drift.measure}_level"] + noise, drift.tolerance)
 
 
 def _of_frames(frames: pl.DataFrame, name: str, drift: Drift) -> tuple[Differences, dict[str, Any]]:
@@ -91,6 +99,7 @@ def _of_frames(frames: pl.DataFrame, name: str, drift: Drift) -> tuple[Differenc
         # Frames nearer to the training frames than these are to each other are nothing to be alarmed by.
         "side": "above" if name == NOVELTY else "both",
         "frames": len(known_N),
+        "usual_frames": _usual(found.frames),
         "median": _median(known_N),
         "edges": edges.tolist(),
         "counts": counts_in(edges, values_N).tolist(),
@@ -100,7 +109,8 @@ def _of_frames(frames: pl.DataFrame, name: str, drift: Drift) -> tuple[Differenc
 def _of_captures(shares: pl.DataFrame, name: str, drift: Drift) -> tuple[Differences, dict[str, Any]]:
     enough = shares.filter(pl.col("captures") >= drift.min_frames)
     shares_K = enough[name].to_numpy()
-    return Differences(tuple(enough["delivery"]), shares_K, np.zeros(0)), {
+    captures_K = enough["captures"].to_numpy()
+    return Differences(tuple(enough["delivery"]), shares_K, np.zeros(0), captures_K), {
         "statistic": name,
         "role": "station",
         "side": "above",
@@ -131,6 +141,11 @@ def _levels(found: Differences, drift: Drift, quantile: float, confidence: float
 def _long(name: str, found: Differences) -> pl.DataFrame:
     columns = {"statistic": [name] * len(found.psi), "delivery": list(found.deliveries), "psi": found.psi}
     return pl.DataFrame(columns, schema=_ROWS)
+
+
+def _usual(frames_K: Counts) -> int | None:
+    """The median, of an even number the lower one of two; None of none."""
+    return int(np.sort(frames_K)[(len(frames_K) - 1) // 2]) if len(frames_K) else None
 
 
 def _median(values_N: Vector) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 # The library reads this when it is imported, and reports usage over the network otherwise.
@@ -29,6 +30,12 @@ BOUND: Final = 0.2
 LEAST: Final = 10
 """Columns with fewer values in one of the two sets are left out."""
 
+NARROWEST: Final = 1e-9
+"""Columns whose values differ by less than this share of the largest are left out: bins need room between numbers."""
+
+_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a library may raise on odd values. No candidate and no alarm waits for what only illustrates it."""
+
 _SAID_OF: Final = 5
 _UUID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=metric_)[0-9a-f]{32}(?= =)"
@@ -45,10 +52,14 @@ class EvidentlyPage:
     """Why a column is not on the page, in words."""
     frames: tuple[int, int]
     """Of the reference and of what is held against it."""
+    failed: str = ""
+    """What the library raised instead of making a page; then `html` is empty."""
 
     @property
     def in_words(self) -> str:
         """What the page says, and what it leaves out."""
+        if self.failed:
+            return f"No page: Evidently could not compare the frames ({self.failed})."
         named = [name for name, drifts in self.drifted.items() if drifts]
         said = (
             f"Evidently compares {self.frames[1]} frames with {self.frames[0]} of the reference, column by column, "
@@ -59,6 +70,8 @@ class EvidentlyPage:
 
     def beside(self, ours: Mapping[str, bool]) -> str:
         """`in_words`, and where it differs from our verdicts on the same frames, and why."""
+        if self.failed:
+            return self.in_words
         both = [name for name in self.drifted if name in ours]
         louder = [name for name in both if self.drifted[name] and not ours[name]]
         quieter = [name for name in both if ours[name] and not self.drifted[name]]
@@ -79,17 +92,26 @@ WHY_IT_DIFFERS: Final = (
 def page(reference: pl.DataFrame, current: pl.DataFrame) -> EvidentlyPage:
     """Evidently's comparison of the numeric columns that both tables have; rows are frames.
 
-    A column with fewer than `LEAST` values or with one value only is left out with a word: nulls, NaN and infinities
-    are no values. The same tables give the same bytes. Nothing is sent over the network.
+    A column with fewer than `LEAST` values, with one value only or with a range that bins cannot part is left out with
+    a word: nulls, NaN and infinities are no values. The same tables give the same bytes. Nothing is sent over the
+    network. Where Evidently fails all the same, there is no page, and it says so.
     """
     names = [name for name in reference.select(pl.selectors.numeric()).columns if name in current.columns]
     then, now = (_finite(table, names) for table in (reference, current))
     left_out = {name: why for name in names if (why := _unfit(then[name], now[name]))}
     shown = [name for name in names if name not in left_out]
-    frames = (reference.height, current.height)
     if not shown:
-        return EvidentlyPage(_empty(left_out), {}, left_out, frames)
-    html, drifted = _compared(then.select(shown), now.select(shown))
+        return EvidentlyPage(_empty(left_out), {}, left_out, (then.height, now.height))
+    return compared(then.select(shown), now.select(shown), left_out)
+
+
+def compared(then: pl.DataFrame, now: pl.DataFrame, left_out: Mapping[str, str]) -> EvidentlyPage:
+    """Evidently's page on two tables of finite numbers with the same columns; none, and why, when the library fails."""
+    frames = (then.height, now.height)
+    try:
+        html, drifted = _compared(then, now)
+    except _FAILURES as error:
+        return EvidentlyPage(b"", {}, left_out, frames, f"{type(error).__name__}: {error}")
     return EvidentlyPage(html, drifted, left_out, frames)
 
 
@@ -102,9 +124,23 @@ def _unfit(then: pl.Series, now: pl.Series) -> str:
     fewest = min(then.count(), now.count())
     if fewest < LEAST:
         return f"has {fewest} values in one of the two sets"
-    return (
-        "has one value only" if then.drop_nulls().n_unique() == 1 or now.drop_nulls().n_unique() == 1 else ""
-    )
+    if then.drop_nulls().n_unique() == 1 or now.drop_nulls().n_unique() == 1:
+        return "has one value only"
+    if not np.isfinite(_range(pl.concat([then, now]))):
+        return "has too wide a range"
+    if any(_range(some) < NARROWEST * _largest(some) for some in (then, now)):
+        return f"varies by less than {NARROWEST:g} of its size"
+    return ""
+
+
+def _range(values: pl.Series) -> float:
+    known = values.drop_nulls().to_numpy()
+    with np.errstate(over="ignore"):
+        return float(known.max() - known.min())
+
+
+def _largest(values: pl.Series) -> float:
+    return float(np.abs(values.drop_nulls().to_numpy()).max())
 
 
 def _compared(then: pl.DataFrame, now: pl.DataFrame) -> tuple[bytes, dict[str, bool]]:

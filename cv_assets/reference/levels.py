@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_assets.reference.bins import Numbers, Vector, counts_in, edges_of, kl, psi
+from cv_assets.reference.bins import Counts, Numbers, Vector, counts_in, edges_of, kl, psi
 from cv_assets.reference.quantiles import Interval, quantile_interval
 
 
@@ -24,6 +24,8 @@ class Differences:
     """(K,)"""
     kl: Vector
     """(K,), in nats."""
+    frames: Counts
+    """(K,): values of each."""
 
 
 def left_one_out(
@@ -43,7 +45,8 @@ def left_one_out(
         if min_frames <= own < len(every_N)
     }
     values_K2 = np.array(list(measured.values()), dtype=np.float64).reshape(len(measured), 2)
-    return Differences(tuple(measured), values_K2[:, 0], values_K2[:, 1])
+    frames_K = frames[np.isin(names, list(measured))].astype(np.int64)
+    return Differences(tuple(measured), values_K2[:, 0], values_K2[:, 1], frames_K)
 
 
 def level(differences_K: Vector, quantile: float, confidence: float) -> Interval:
@@ -53,6 +56,21 @@ def level(differences_K: Vector, quantile: float, confidence: float) -> Interval
     open, and a quantile above 1 - 1 / K is the largest difference seen.
     """
     return quantile_interval(differences_K, quantile, confidence)
+
+
+def noise_of_fewer(measure: str, counts: Numbers, frames: int, usual: int | None) -> float:
+    """How much more than a delivery of `usual` frames one of fewer `frames` differs by, from noise alone; in nats.
+
+    `counts` are the reference's frames per bin. 0 for `usual` frames and more, and when it is not known what is usual.
+    B bins that hold frames give n frames drawn from the reference itself a PSI (`measure` psi) of (B - 1) / n, and a KL
+    divergence (kl) of half of that: the mean of the chi-square law that both follow for many frames. Source: Yurdakul,
+    "Statistical Properties of Population Stability Index" (2018); Wilks, "The large-sample distribution of the
+    likelihood ratio", Annals of Mathematical Statistics 9 (1938).
+    """
+    if usual is None or frames >= usual:
+        return 0.0
+    freedom = max(0, int(np.count_nonzero(counts)) - 1)
+    return freedom * (1 / frames - 1 / usual) * {"psi": 1.0, "kl": 0.5}[measure]
 
 
 def corrected(quantile: float, watched: int) -> float:

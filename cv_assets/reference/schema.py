@@ -33,6 +33,12 @@ class DriftReference(dy.Schema):
     )
     frames = dy.Int64(min=0, description="Training frames with a value (captures, for a share).")
     deliveries = dy.Int64(min=0, description="Deliveries they came with, of `min_frames` and more.")
+    usual_frames = dy.Int64(
+        nullable=True,
+        min=1,
+        description="Median of their frames: a smaller delivery is held against a higher level, for it has more noise. "
+        "Null for a share, without deliveries, and in references of earlier versions.",
+    )
     median = dy.Float64(nullable=True, description="Of the frames; of the deliveries, for a share.")
     edges = dy.List(
         dy.Float64(),

@@ -33,6 +33,11 @@ def calibration_said(rows: pl.DataFrame, drift: Drift) -> Said:
     return Said(False, f"{said} Not calibrated, for want of deliveries with values: {names}.")
 
 
+def it_takes(patience: int) -> str:
+    """How many drifted deliveries are an alarm, in words."""
+    return "one" if patience == 1 else f"{patience} in a row or {patience + 1} of {2 * patience + 1}"
+
+
 def _promise(deliveries: int, drift: Drift) -> str:
     asked = 1 - drift.level
     takes = math.ceil(1 / asked - 1e-9) - 1
@@ -44,7 +49,7 @@ def _promise(deliveries: int, drift: Drift) -> str:
     )
     return (
         f"{_deliveries(deliveries, drift)}. At most about {100 * beyond:.0f} % of ordinary deliveries exceed the "
-        f"novelty's level; {drift.patience} in a row open an alarm. No level of {deliveries} deliveries can promise "
+        f"novelty's level; an alarm takes {it_takes(drift.patience)}. No level of {deliveries} deliveries can promise "
         f"less than {100 / (deliveries + 1):.1f} %.{too_few}"
     )
 

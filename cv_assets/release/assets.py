@@ -9,8 +9,9 @@ from pydantic import Field
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.schema import ReleaseDecision
-from cv_assets.release.history import Conclusion, NotAllowedError, conclude, release_in_force, roll_back
+from cv_assets.release.history import Conclusion, NotAllowedError, conclude, roll_back
 from cv_assets.release.schema import Releases
+from cv_assets.requests.base import release_in_force
 from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment

@@ -12,7 +12,7 @@ import polars as pl
 
 from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.release.schema import Releases
-from cv_assets.requests.base import version_in_force
+from cv_assets.requests.base import base_is_in_force, release_in_force
 from cv_assets.spec.evaluation import Release
 
 FIRST_VERSION = "v1.0.0"
@@ -30,12 +30,6 @@ class Conclusion:
     approve: bool
     why: str
     at: datetime
-
-
-def release_in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
-    """The row in force: the last one that is not a refusal. None before the first release."""
-    concluded = releases.filter(pl.col("outcome") != "refused")
-    return None if concluded.is_empty() else concluded.row(-1, named=True)
 
 
 def another_passes(release: Mapping[str, Any], pass_class: str) -> str:
@@ -108,11 +102,17 @@ def reason_to_refuse(
     history: pl.DataFrame, request: dict[str, Any], decision: pl.DataFrame, spec_digest: str
 ) -> str | None:
     """Why the candidate may not be released whoever asks; None when it may."""
-    now, then = version_in_force(history), request["released_version"]
-    if now != then:
+    now, then = release_in_force(history), request["released_version"]
+    version = now and now["version"]
+    if version != then:
         return (
-            f"evaluated against {then or 'no release'}, {now} is in force: request a new candidate and "
+            f"evaluated against {then or 'no release'}, {version} is in force: request a new candidate and "
             "evaluate again"
+        )
+    if now and not base_is_in_force(request, now):
+        return (
+            f"requested before {version} was put back in force ({now['concluded_at']:%Y-%m-%d %H:%M} UTC): request a "
+            "new candidate and evaluate again"
         )
     if request["spec_digest"] != spec_digest:
         return "the spec changed since it was requested: request a new candidate and evaluate again"
@@ -137,7 +137,8 @@ def roll_back(
     if released.is_empty():
         known = ", ".join(history.filter(pl.col("outcome") == "released")["version"]) or "none"
         raise NotAllowedError(f"{version} was never in force; released versions: {known}")
-    if version_in_force(history) == version:
+    now = release_in_force(history)
+    if now and now["version"] == version:
         raise NotAllowedError(f"{version} is in force already")
     row = released.row(-1, named=True)
     return _append(

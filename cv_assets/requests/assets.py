@@ -13,9 +13,9 @@ from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.requests.base import (
     name_mistake,
     new_request,
+    release_in_force,
     same_request,
     unseen_labels,
-    version_in_force,
 )
 from cv_assets.requests.policy import (
     AUTOMATIC,
@@ -24,7 +24,6 @@ from cv_assets.requests.policy import (
     Training,
     World,
     gives_way,
-    number_in_force,
     requested,
     scheduled,
 )
@@ -35,7 +34,7 @@ from cv_assets.spec.schema import ProjectSpec
 from resources.contracts import CONTRACT_CHECK, Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.runs import run_groups
+from resources.runs import RunGroup, run_groups
 from resources.tables import Snapshot, Tables, table_path
 
 NEWEST: Final = "training_request/newest.txt"
@@ -56,6 +55,10 @@ TRAINING_REQUEST = TableAsset(
     partitions=candidates,
     checks=(CANDIDATE_IS_NEW, LABELS_ARE_THERE, IS_STILL_WANTED),
 )
+
+
+_GAVE_WAY: Final = "cv_assets/gave_way"
+"""Tags a run that lost its publication to another request: it had to fail, and nobody has to mend it."""
 
 
 class Request(dg.Config):
@@ -107,6 +110,7 @@ def training_request(
         if context.retry_number:
             # Another request came between this step's first look and its publication. Dagster has that look's output
             # on record and would start the next step; a run that re-executes this one has not, and ends here.
+            context.instance.add_run_tags(context.run.run_id, {_GAVE_WAY: context.run.run_id})
             raise dg.Failure(
                 f"{why} Nothing is trained; tried again, this run ends well.", allow_retries=False
             )
@@ -142,7 +146,7 @@ def look(
             candidate=group.partition,
             run=group.root,
             newest=group.newest.run_id,
-            state=group.state,
+            state="succeeded" if _gave_way(group) else group.state,
             tries=group.tries,
             ended_as=group.newest.status.value.lower(),
         )
@@ -163,12 +167,12 @@ def look(
 
 
 def fresh_for_schedule(snapshot: Snapshot) -> int:
-    """How many agreed labels, the benchmark's left out, the training that was requested last has not seen."""
-    requests = snapshot.tables("training_request", or_empty=TrainingRequest).sort("requested_at", "candidate")
+    """How many agreed labels, the benchmark's left out, the newest training that spends labels has not seen."""
+    spent = [one.candidate for one in _world(snapshot).requests if one.spends_labels]
     labels = snapshot.table("label_table", or_empty=LabelTable)
     seen = labels.clear()
-    if not requests.is_empty():
-        newest = table_path("training_request", requests["candidate"][-1])
+    if spent:
+        newest = table_path("training_request", spent[-1])
         # A candidate reads the lake as of its request's publication.
         publication = next(snapshot.lake.log(snapshot.commit, newest))
         seen = Snapshot(snapshot.lake, publication.id).table("label_table", or_empty=LabelTable)
@@ -186,8 +190,14 @@ def retries(rules: Retraining) -> dict[str, str]:
     return {"dagster/max_retries": str(rules.max_retries), "dagster/retry_strategy": "FROM_FAILURE"}
 
 
+def _gave_way(group: RunGroup) -> bool:
+    # A run that re-executes another one inherits its tags.
+    return group.state == "failed" and group.newest.tags.get(_GAVE_WAY) == group.newest.run_id
+
+
 def _world(snapshot: Snapshot) -> World:
     releases, spec = _releases(snapshot), snapshot.table("project_spec", or_empty=ProjectSpec)
+    now = release_in_force(releases)
     return World(
         alarms=snapshot.table("alarms").to_dicts() if snapshot.has("alarms") else [],
         requests=requested(
@@ -195,8 +205,8 @@ def _world(snapshot: Snapshot) -> World:
             releases,
             spec["spec_digest"][0],
         ),
-        number=number_in_force(releases),
-        version=version_in_force(releases),
+        number=now["number"] if now else None,
+        version=now["version"] if now else None,
     )
 
 

@@ -1,9 +1,9 @@
 """What a training starts from: the state of the world that its candidate will be judged against."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -22,10 +22,23 @@ def name_mistake(candidate: str, requested: Iterable[str]) -> str:
     return f"{candidate!r} differs from the candidate {alike[0]!r} only by case" if alike else ""
 
 
-def version_in_force(releases: pl.DataFrame) -> str | None:
-    """The version of the last row that is not a refusal; None before the first release."""
+def release_in_force(releases: pl.DataFrame) -> dict[str, Any] | None:
+    """The row in force: the last one that is not a refusal. None before the first release.
+
+    An empty `releases` may lack its columns.
+    """
     concluded = releases.filter(pl.col("outcome") != "refused") if releases.width else releases
-    return None if concluded.is_empty() else str(concluded["version"][-1])
+    return None if concluded.is_empty() else concluded.row(-1, named=True)
+
+
+def base_is_in_force(request: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
+    """Whether `now`, the row of releases in force, is what the training of that request is judged against.
+
+    A version that was replaced and rolled back to is another row: what was requested before stays without a base.
+    """
+    if now is None or request["released_version"] != now["version"]:
+        return now is None and request["released_version"] is None
+    return bool(request["requested_at"] >= now["concluded_at"])
 
 
 def new_request(
@@ -42,6 +55,7 @@ def new_request(
     run: str | None = None,
 ) -> pl.DataFrame:
     """The one row of a training request; an empty `releases` may lack its columns."""
+    now = release_in_force(releases)
     row = {
         "candidate": candidate,
         "reason": reason,
@@ -51,7 +65,7 @@ def new_request(
         "base_commit": base_commit,
         "spec_digest": spec_digest,
         "benchmark_version": version_of(benchmark_frames),
-        "released_version": version_in_force(releases),
+        "released_version": now and now["version"],
         "run": run,
     }
     return pl.DataFrame([row], schema=TrainingRequest.create_empty().schema)

@@ -17,19 +17,19 @@ commit that it reads. That is why there is at most one retraining per alarm and 
   were made before a request do not know that, and are not acted on.
 
 A candidate is open from its request until it is concluded, as long as it could be released: one that was requested
-under another version or spec than those in force can only be refused, and stands in nobody's way. A run that gave way
-leaves its name unused; the next one has the next number. Labels are as many as the alarms say: one that was taken
-back since counts until they are made again.
+under another row of releases or another spec than those in force can only be refused, and stands in nobody's way. A run
+that gave way leaves its name unused; the next one has the next number. Labels are as many as the alarms say: one that
+was taken back since counts until they are made again. A candidate that ended before anybody judged it spent none.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import polars as pl
 
-from cv_assets.requests.base import version_in_force
+from cv_assets.requests.base import base_is_in_force, release_in_force
 from cv_assets.spec.drift import Retraining
 
 AUTOMATIC: Final = ("drift", "kpi", "schedule")
@@ -43,7 +43,7 @@ _AFTER_DRIFT: Final = ("kpi", "schedule")
 class Requested:
     """A training request as it was published. `run`: the Dagster run that asked; its re-executions share it.
 
-    `decided`: it has its release decision, and only waits to be concluded.
+    `decided`: it has its release decision, and only waits to be concluded. `judged`: it was concluded on that decision.
     """
 
     candidate: str
@@ -54,13 +54,20 @@ class Requested:
     open: bool
     run: str | None = None
     decided: bool = False
+    judged: bool = False
+
+    @property
+    def spends_labels(self) -> bool:
+        """The labels that its training could see are fresh no more: they were, or will be, judged with it."""
+        return self.open or self.judged
 
 
 @dataclass(frozen=True)
 class Training:
     """A run of `retrain` together with the runs that re-executed it, and how its newest try stands.
 
-    waiting: it failed, and Dagster tries it again. failed: nobody does by itself. succeeded: one ended well.
+    waiting: it failed, and Dagster tries it again. failed: nobody does by itself. succeeded: one ended well or
+    gave way.
     """
 
     candidate: str
@@ -134,7 +141,9 @@ def gives_way(asked: Requested, alarm: Mapping[str, Any] | None, world: World, r
     return "" if decision.candidate else decision.why
 
 
-def scheduled(at: datetime, fresh_labels: int, world: World) -> dict[str, Any]:
+def scheduled(
+    at: datetime, fresh_labels: int, world: World, lacking_conditions: Sequence[str] = ()
+) -> dict[str, Any]:
     """What the schedule's tick for the time `at` (UTC) asks, in the columns of an alarm."""
     alarm_id = f"schedule-{at:%Y%m%dT%H%M}"
     return {
@@ -145,30 +154,49 @@ def scheduled(at: datetime, fresh_labels: int, world: World) -> dict[str, Any]:
         "release": world.version,
         "release_number": world.number,
         "fresh_labels": fresh_labels,
-        "lacking_conditions": [],
+        "lacking_conditions": lacking_conditions,
         "attempts": 0,  # a time comes once
     }
 
 
 def requested(requests: pl.DataFrame, releases: pl.DataFrame, spec_digest: str) -> tuple[Requested, ...]:
     """All rows of training_request, oldest first; `releases` may lack its columns, `spec_digest` is in force."""
-    concluded: set[str] = set(releases["candidate"]) if releases.width else set()
-    version = version_in_force(releases)
+    now = release_in_force(releases)
+    concluded = {row["candidate"]: row for row in releases.to_dicts() if row["outcome"] != "rolled_back"}
     told = ("candidate", "reason", "evidence", "requested_by", "requested_at", "run")
     return tuple(
         Requested(
             **{name: row[name] for name in told},
             open=row["candidate"] not in concluded
-            and (row["released_version"], row["spec_digest"]) == (version, spec_digest),
+            and row["spec_digest"] == spec_digest
+            and base_is_in_force(row, now),
+            judged=_judged(row, concluded.get(row["candidate"])),
         )
         for row in requests.sort("requested_at", "candidate").iter_rows(named=True)
     )
 
 
-def number_in_force(releases: pl.DataFrame) -> int | None:
-    """The number of the row in force; None before the first release."""
-    concluded = releases.filter(pl.col("outcome") != "refused") if releases.width else releases
-    return None if concluded.is_empty() else int(concluded["number"][-1])
+def opened(requests: Iterable[Requested]) -> Requested | None:
+    """The candidate that every other training waits for."""
+    return next((one for one in requests if one.open), None)
+
+
+def cooldown(requests: Iterable[Requested], rules: Retraining) -> tuple[Requested, datetime] | None:
+    """The newest request that nobody made by hand, and until when none follows it; None when there never was one."""
+    automatic = [one for one in requests if one.reason in AUTOMATIC]
+    if not automatic:
+        return None
+    newest = max(automatic, key=lambda one: one.requested_at)
+    return newest, newest.requested_at + timedelta(hours=rules.cooldown_hours)
+
+
+def _judged(request: Mapping[str, Any], concluded: Mapping[str, Any] | None) -> bool:
+    # One that was trained by another spec was refused for that, whatever its decision says.
+    return (
+        concluded is not None
+        and concluded["model"] is not None
+        and concluded["spec_digest"] == request["spec_digest"]
+    )
 
 
 def _same(first: Requested, asked: Requested) -> bool:
@@ -217,21 +245,21 @@ def _is_no_case(alarm: Mapping[str, Any], world: World) -> str:
 
 def _one_is_open(world: World) -> str:
     """That a candidate is requested and not concluded, and what it waits for, or nothing."""
-    opened = next((one for one in world.requests if one.open), None)
-    if opened is None:
+    one = opened(world.requests)
+    if one is None:
         return ""
-    asked = f"requested {_moment(opened.requested_at)} by {opened.requested_by}"
-    return f"candidate {opened.candidate} is open ({asked}); one at a time{_how_it_stands(opened, world.trainings)}"
+    asked = f"requested {_moment(one.requested_at)} by {one.requested_by}"
+    return f"candidate {one.candidate} is open ({asked}); one at a time{_how_it_stands(one, world.trainings)}"
 
 
-def _how_it_stands(opened: Requested, trainings: Sequence[Training] | None) -> str:
+def _how_it_stands(asked: Requested, trainings: Sequence[Training] | None) -> str:
     if trainings is None:
         return ""
-    if opened.decided:
+    if asked.decided:
         return ". It has its release decision and waits to be concluded (job `release`)"
-    mine = [one for one in trainings if one.candidate == opened.candidate]
+    mine = [one for one in trainings if one.candidate == asked.candidate]
     # Another run under its name gave way; a request of an earlier contract does not say which is its own.
-    training = next((one for one in mine if opened.run in (None, one.run)), None)
+    training = next((one for one in mine if asked.run in (None, one.run)), None)
     if training is None:
         return ". No run of it is on record: a person is called to materialize what follows training_request for it"
     if training.state == "succeeded":
@@ -283,12 +311,10 @@ def _waits(alarm: Mapping[str, Any], requests: Sequence[Requested], rules: Retra
         waits.append(f"for fresh labels: {alarm['fresh_labels']} of {rules.min_new_labels} are there")
     if alarm["lacking_conditions"]:
         waits.append(f"until the benchmark holds golden frames of {', '.join(alarm['lacking_conditions'])}")
-    newest = max(
-        (one for one in requests if one.reason in AUTOMATIC), key=lambda one: one.requested_at, default=None
-    )
-    if newest and now < (until := newest.requested_at + timedelta(hours=rules.cooldown_hours)):
+    last = cooldown(requests, rules)
+    if last and now < last[1]:
         waits.append(
-            f"until {_moment(until)}: cooldown of {rules.cooldown_hours:g} hours after {newest.candidate}"
+            f"until {_moment(last[1])}: cooldown of {rules.cooldown_hours:g} hours after {last[0].candidate}"
         )
     return f"waits {'; '.join(waits)}" if waits else ""
 

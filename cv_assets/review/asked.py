@@ -14,7 +14,12 @@ from cv_assets.inspection.schema import ASKED
 from cv_assets.reference.schema import NOVELTY
 
 _WHOLE: Final = pl.Schema(
-    {"delivery": pl.String(), "drifted_since": pl.Datetime("us", "UTC"), "drifted_why": pl.String()}
+    {
+        "delivery": pl.String(),
+        "drifted_since": pl.Datetime("us", "UTC"),
+        "drifted_why": pl.String(),
+        "still_asked": pl.Boolean(),
+    }
 )
 
 
@@ -30,16 +35,18 @@ def asked(inspections: pl.DataFrame, drifted: Collection[str]) -> pl.DataFrame:
     )
 
 
-def whole_deliveries(metrics: pl.DataFrame, patience: int) -> pl.DataFrame:
+def whole_deliveries(metrics: pl.DataFrame, patience: int, in_force: int | None) -> pl.DataFrame:
     """The deliveries of drift alarms, one row each: delivery, `drifted_since` when that was known, `drifted_why`.
 
-    They are those of `drift.episodes.drifted_deliveries`, and the same columns of drift_metrics are read.
+    They are those of `drift.episodes.drifted_deliveries`, and the same columns of drift_metrics are read. They are
+    `still_asked` about while the release that judged them is the one `in_force`: the next one has a reference of its
+    own, and a person wanted it.
     """
     confirmed = [
         one for one in episodes(metrics, patience) if one.role == "alarms" and one.confirmed_at is not None
     ]
     rows = [
-        (delivery, one.confirmed_at, _why(one, place))
+        (delivery, one.confirmed_at, _why(one, place), one.release_number == in_force)
         for one in confirmed
         for place, delivery in enumerate(one.deliveries)
     ]

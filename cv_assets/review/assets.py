@@ -13,8 +13,8 @@ from cv_assets.frames.files import write_atomically
 from cv_assets.frames.schema import RawFrames
 from cv_assets.inspection.schema import Inspections
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
-from cv_assets.release.history import release_in_force
 from cv_assets.release.schema import Releases
+from cv_assets.requests.base import release_in_force
 from cv_assets.review import queue as items
 from cv_assets.review.answers import known_truth
 from cv_assets.review.asked import whole_deliveries
@@ -68,7 +68,7 @@ _SHOWN_KPIS: Final = (
 
 @dg.asset(
     **REVIEW_QUEUE.arguments,
-    deps=["inspections", "raw_frames", "label_table", "benchmark_frames", "drift_metrics"],
+    deps=["inspections", "raw_frames", "label_table", "benchmark_frames", "drift_metrics", "releases"],
 )
 def review_queue(
     context: dg.AssetExecutionContext,
@@ -80,13 +80,18 @@ def review_queue(
 
     Every frame of deliveries that belong to a drift alarm, frames whose verdict is REVIEW, a random share of those that
     passed or failed by themselves, and frames whose votes do not decide. An item is answered once its label is agreed
-    in the label table or verified in the benchmark. The table follows from those tables alone: made again, it is the
+    in the label table or verified in the benchmark. What only a drift asked for, and nobody answered, leaves the queue
+    with the release that judged it. The table follows from those tables alone: made again, it is the
     same.
     """
     spec, snapshot, now = in_force(project_spec, deployment), tables.snapshot(context), datetime.now(UTC)
     inspections = snapshot.columns("inspections", items.VERDICT_FACTS, schema=Inspections)
     label_table = snapshot.table("label_table", or_empty=LabelTable)
-    whole = whole_deliveries(_drift(snapshot), spec.drift.patience)
+    now_decides = release_in_force(snapshot.table("releases", or_empty=Releases))
+    whole = whole_deliveries(
+        _drift(snapshot), spec.drift.patience, now_decides["number"] if now_decides else None
+    )
+    still_asked = whole.filter("still_asked")["delivery"]
     rows = items.review_queue(
         inspections=inspections,
         raw_frames=snapshot.columns("raw_frames", items.RAW_FACTS, schema=RawFrames),
@@ -100,14 +105,14 @@ def review_queue(
         rows,
         checks=[
             _nobody_is_forgotten(
-                rows, inspections, items.forgotten(rows, inspections, label_table, whole["delivery"])
+                rows, inspections, items.forgotten(rows, inspections, label_table, still_asked)
             ),
             _nothing_is_overdue(overdue, now),
         ],
         metadata={
             **{state: (rows["state"] == state).sum() for state in STATES},
             "overdue": overdue.height,
-            "drifted deliveries": whole.height,
+            "drifted deliveries": len(still_asked),
             "rows": preview(items.waiting(rows), _SHOWN, rows_shown=10),
             "by reason": _counts(rows, "reason"),
             "waiting by delivery": _counts(items.waiting(rows), "delivery"),
@@ -213,13 +218,15 @@ def _drift(snapshot: Snapshot) -> pl.DataFrame:
 def _no_kpi_is_broken(newest: pl.DataFrame, version: str) -> dg.AssetCheckResult:
     broken = newest.filter(verdict="broken")
     if broken.is_empty():
-        bounded = newest.filter(pl.col("bound").is_not_null(), pl.col("verdict") == "ok")["metric"].to_list()
+        met, undecided = (
+            ", ".join(newest.filter(verdict=one)["metric"]) or "none" for one in ("met", "undecided")
+        )
         said = (
             f"No KPI of {version} is broken."
             if version
             else "No release is in force, so none breaks a bound."
         )
-        return NO_KPI_IS_BROKEN.result(True, f"{said} Held to its bound: {', '.join(bounded) or 'none'}.")
+        return NO_KPI_IS_BROKEN.result(True, f"{said} Within its bound: {met}. Undecided: {undecided}.")
     return NO_KPI_IS_BROKEN.result(
         False,
         f"{version} breaks the spec's bound on {', '.join(broken['metric'])}. The table alarms says what follows.",

@@ -10,7 +10,12 @@ from matplotlib.figure import Figure
 
 from cv_assets.review.kpis import METRICS, SAYS
 
-_SHADES: Final = {"ok": "tab:blue", "unbounded": "tab:cyan", "broken": "tab:red"}
+_SHADES: Final = {
+    "met": "tab:green",
+    "undecided": "tab:orange",
+    "unbounded": "tab:blue",
+    "broken": "tab:red",
+}
 
 
 def kpis_figure(rows: pl.DataFrame) -> Figure:

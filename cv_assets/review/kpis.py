@@ -4,6 +4,7 @@ Deliveries follow one another as they were captured, not as they arrived, and a 
 follow from the tables alone: made again, whatever the order of rows, they are the same.
 """
 
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,7 @@ NEEDED: Final = (
     "group",
     "captured_at",
     "verdict",
+    "reason",
     "audit",
     "review_probability",
     "release",
@@ -60,16 +62,29 @@ class Captures:
     defective: Mask
     group: NDArray[np.intp]
 
-    def sample(self, window: slice) -> Sample:
+    def every(self, window: slice) -> Sample:
+        """The captures of a window, each for itself."""
+        stored = self.stored[window]
+        return Sample(stored, stored, np.ones(len(stored)), self.defective[window], self._group(window))
+
+    def weighted(self, window: slice) -> Sample:
         """The captures of a window, weighted among themselves."""
         stored, known = self.stored[window], self.known[window]
         weight = weights(stored, self.probability[window], self.asked[window], known)
-        return Sample(stored, stored, weight, self.defective[window], self.group[window])
+        return Sample(stored, stored, weight, self.defective[window], self._group(window))
+
+    def _group(self, window: slice) -> NDArray[np.intp]:
+        """From 0 on in each window: what is counted by group there must not grow with all the groups of a release."""
+        return np.unique(self.group[window], return_inverse=True)[1].astype(np.intp)
 
 
 @dataclass(frozen=True)
 class Window:
-    """The trailing deliveries of one release up to `until`, and what is counted in them."""
+    """The trailing deliveries of one release up to `until`, and what is counted in them.
+
+    `every` holds all their captures. `weighted` leaves out those whose frame was rejected and that nobody answered:
+    often they have no class that anybody could tell, so nothing is taken to be like them.
+    """
 
     until: str
     deliveries: int
@@ -78,7 +93,8 @@ class Window:
     asked: int
     answered: int
     answered_at: datetime | None
-    sample: Sample
+    every: Sample
+    weighted: Sample
 
 
 def kpis(
@@ -99,7 +115,11 @@ def kpis(
     decided = (
         asked(inspections.select(NEEDED).filter(pl.col("release_number").is_not_null()), drifted)
         .join(truth.filter(pl.col("truth").is_in(spec.class_names)), on="frame_id", how="left")
-        .with_columns(answered=pl.col("asked") & pl.col("truth").is_not_null())
+        .with_columns(
+            answered=pl.col("asked") & pl.col("truth").is_not_null(),
+            rejected=pl.col("reason") == "frame_rejected",
+        )
+        .with_columns(answerable=~pl.col("rejected") | pl.col("answered"))
     )
     rows = [
         _row(metric, window, number, release, judged_otherwise.get(number, ""), spec)
@@ -126,15 +146,15 @@ def _released(releases: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _windows(of_release: pl.DataFrame, spec: Spec) -> Iterator[Window]:
     """One window for each delivery of the release, in the order of captures."""
-    answered_at = pl.col("answered_at").filter("answered").max()
     deliveries = (
         of_release.group_by("delivery")
         .agg(
-            pl.len().alias("captures"),
-            pl.col("asked", "answered").sum(),
+            (pl.col("asked", "answered") & ~pl.col("rejected")).sum(),
+            pl.col("answerable").sum(),
+            captures=pl.len(),
             captured_from=pl.col("captured_at").min(),
             captured_to=pl.col("captured_at").max(),
-            answered_at=answered_at,
+            answered_at=pl.col("answered_at").filter("answered").max(),
         )
         .sort("captured_from", "delivery")
         .with_row_index("place")
@@ -142,20 +162,27 @@ def _windows(of_release: pl.DataFrame, spec: Spec) -> Iterator[Window]:
     ordered = of_release.join(deliveries.select("delivery", "place"), on="delivery").sort(
         "place", "captured_at", "capture_id"
     )
-    captures = _captures(ordered, spec.pass_class)
-    ends = np.cumsum(deliveries["captures"].to_numpy()).tolist()
-    for place in range(deliveries.height):
-        first = max(0, place + 1 - spec.kpis.window)
-        of_window = deliveries[first : place + 1]
+    every = _captures(ordered, spec.pass_class)
+    answerable = _captures(ordered.filter("answerable"), spec.pass_class)
+    column = deliveries.to_dict(
+        as_series=False
+    )  # a table of a few rows for each window costs more than its figures
+    ends, answerable_ends = (
+        list(itertools.accumulate(column[one], initial=0)) for one in ("captures", "answerable")
+    )
+    for last, until in enumerate(column["delivery"]):
+        first = max(0, last + 1 - spec.kpis.window)
+        of_window = slice(first, last + 1)
         yield Window(
-            until=of_window["delivery"][-1],
-            deliveries=of_window.height,
-            captured_to=of_window["captured_to"].max(),  # type: ignore[arg-type]
-            captures=int(of_window["captures"].sum()),
-            asked=int(of_window["asked"].sum()),
-            answered=int(of_window["answered"].sum()),
-            answered_at=of_window["answered_at"].max(),  # type: ignore[arg-type]
-            sample=captures.sample(slice(ends[first - 1] if first else 0, ends[place])),
+            until=until,
+            deliveries=last + 1 - first,
+            captured_to=max(column["captured_to"][of_window]),
+            captures=ends[last + 1] - ends[first],
+            asked=sum(column["asked"][of_window]),
+            answered=sum(column["answered"][of_window]),
+            answered_at=max((at for at in column["answered_at"][of_window] if at), default=None),
+            every=every.every(slice(ends[first], ends[last + 1])),
+            weighted=answerable.weighted(slice(answerable_ends[first], answerable_ends[last + 1])),
         )
 
 
@@ -174,9 +201,10 @@ def _row(
     metric: drift.Kpi, window: Window, number: int, release: str, judged_otherwise: str, spec: Spec
 ) -> dict[str, Any]:
     needs_answers = metric != "review_share"
-    found = estimate(metric, window.sample, spec.evaluation)
     if needs_answers and judged_otherwise:
         found = Estimate(Interval(None, None, None), why=judged_otherwise)
+    else:
+        found = estimate(metric, window.weighted if needs_answers else window.every, spec.evaluation)
     bound = next((one for one in spec.kpis.bounds if one.metric == metric), None)
     verdict, why = _judged(metric, found, window, bound, spec.kpis)
     said = None if verdict == "not_enough" else found.interval
@@ -234,8 +262,9 @@ def _judged(
         asked_for, broken, met = f"at least {least:g}", high < least, low >= least
     if broken:
         return "broken", f"{said}; {asked_for} is asked for, and all of the interval breaks it"
-    sure = "all of the interval meets it" if met else "the interval does not rule it out"
-    return "ok", f"{said}; {asked_for} is asked for, and {sure}"
+    if met:
+        return "met", f"{said}; {asked_for} is asked for, and all of the interval meets it"
+    return "undecided", f"{said}; {asked_for} is asked for, and the interval does not rule it out"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -63,13 +63,16 @@ def review_queue(
     """The rows of ReviewQueue, what is due first on top; independent of the order of rows.
 
     An item for every frame of a delivery that people see whole, with the verdict REVIEW, or drawn for the random audit,
-    and for every other frame whose votes do not decide. Of inspections and raw_frames it reads VERDICT_FACTS and
-    RAW_FACTS; `whole` are the rows of `whole_deliveries`.
+    and for every other frame whose votes do not decide. Of a drifted delivery that is no longer asked about, only what
+    was answered, and what is asked about for another reason, stays. Of inspections and raw_frames it reads
+    VERDICT_FACTS and RAW_FACTS; `whole` are the rows of `whole_deliveries`.
     """
-    asked_about = _asked_about(inspections, raw_frames, whole)
+    said = answers(label_table, benchmark_frames)
+    answered = said.filter(pl.col("answer").is_not_null())["frame_id"]
+    asked_about = _asked_about(inspections, raw_frames, whole, answered)
     items = pl.concat([asked_about, _unsure(label_table, asked_about, raw_frames, inspections)])
     return (
-        items.join(answers(label_table, benchmark_frames), on="frame_id", how="left")
+        items.join(said, on="frame_id", how="left")
         .with_columns(
             due_at=pl.col("opened_at") + timedelta(hours=review.due_hours),
             state=pl.when(pl.col("answer").is_not_null())
@@ -93,7 +96,10 @@ def waiting(queue: pl.DataFrame) -> pl.DataFrame:
 def forgotten(
     queue: pl.DataFrame, inspections: pl.DataFrame, label_table: pl.DataFrame, drifted: Collection[str]
 ) -> pl.DataFrame:
-    """Frames that people must see but that have no item, with `because`: a row per capture or undecided label."""
+    """Frames that people must see but that have no item, with `because`: a row per capture or undecided label.
+
+    `drifted` are the deliveries that are still asked about.
+    """
     audited = pl.when("audit").then(pl.lit(", audited")).otherwise(pl.lit(""))
     in_whole = pl.when(pl.col("delivery").is_in(sorted(drifted)))
     because = pl.format(
@@ -110,9 +116,13 @@ def forgotten(
     return pl.concat([captures, labels]).join(queue, on="frame_id", how="anti")
 
 
-def _asked_about(inspections: pl.DataFrame, raw_frames: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
+def _asked_about(
+    inspections: pl.DataFrame, raw_frames: pl.DataFrame, whole: pl.DataFrame, answered: pl.Series
+) -> pl.DataFrame:
     """One item per frame that drift, its verdict or the random audit sends to people."""
-    drifted, in_review = pl.col("drifted_since").is_not_null(), pl.col("verdict") == "REVIEW"
+    stays = pl.col("still_asked") | pl.col("frame_id").is_in(answered.implode())
+    drifted = pl.col("drifted_since").is_not_null() & stays
+    in_review = pl.col("verdict") == "REVIEW"
     drawn = pl.format(
         "drawn at random, as {}% of the automatic verdicts are; it was {}: {}",
         (100 * pl.col("review_probability")).round(1),
@@ -125,6 +135,7 @@ def _asked_about(inspections: pl.DataFrame, raw_frames: pl.DataFrame, whole: pl.
         asked(inspections, whole["delivery"])
         .filter("asked")
         .join(whole, on="delivery", how="left")
+        .filter(ASKED | drifted)
         .join(raw_frames.select("capture_id", "file_name"), on="capture_id", how="left")
         .with_columns(
             # A verdict stands for good, and so does where its picture is, whatever becomes of the other table.

@@ -33,14 +33,18 @@ class ReviewQueue(dy.Schema):
     path = dy.String(description="Where the picture is in the lake; label exports may name it so.")
     reason = dy.String(
         regex=f"^({'|'.join(REASONS)})$",
-        description="Why: drifted (its delivery belongs to a drift alarm), frame_rejected, no_release, "
+        description="Why: drifted (its delivery belongs to a drift alarm of the release in force, or did and was "
+        "answered), frame_rejected, no_release, "
         "preparation_changed, no_score (the model gave no probabilities), "
         "low_confidence, random_audit (drawn among the automatic verdicts), unsure_label (votes that came without "
         "being asked for do not decide).",
     )
     why = dy.String(description="The reason in words, with its figures.")
     probability = dy.Float64(
-        min=0, max=1, description="How probable it was that this frame is asked about: 1, or the audit share."
+        min=0,
+        max=1,
+        description="How probable it was that this frame is asked about: 1, or the audit share. 1 for all of a "
+        "delivery that ever drifted.",
     )
     verdict = dy.String(nullable=True, description="The verdict on the capture; null before it has one.")
     release = dy.String(nullable=True, description="The version that decided.")
@@ -97,7 +101,11 @@ class Kpis(dy.Schema):
     captured_to = dy.Datetime(time_zone="UTC", time_unit="us", description="The window's last capture.")
     deliveries = dy.Int64(min=1, description="Deliveries in the window.")
     captures = dy.Int64(min=0, description="Captures in the window.")
-    asked = dy.Int64(min=0, description="Captures that people were asked about.")
+    asked = dy.Int64(
+        min=0,
+        description="Captures that people were asked about, without those whose frame was rejected: often nobody can "
+        "tell their class. One that is answered counts among the samples.",
+    )
     answered = dy.Int64(min=0, description="Of these, those that are answered.")
     samples = dy.Int64(
         min=0, description="Answered captures in the denominator; all captures for review_share."
@@ -108,8 +116,9 @@ class Kpis(dy.Schema):
     high = dy.Float64(nullable=True, min=0, max=1, description="Upper end of its interval.")
     bound = dy.Float64(nullable=True, description="The spec's bound; null when there is none.")
     verdict = dy.String(
-        regex="^(ok|broken|not_enough|unbounded)$",
-        description="broken: the whole interval lies beyond the bound. not_enough: too little is answered to tell.",
+        regex="^(met|undecided|broken|not_enough|unbounded)$",
+        description="met: the whole interval is within the bound. broken: all of it lies beyond. undecided: the bound "
+        "lies inside the interval. not_enough: too little is answered to tell. unbounded: the spec asks for nothing.",
     )
     why = dy.String(description="The verdict in words, with its figures.")
     answered_at = dy.Datetime(

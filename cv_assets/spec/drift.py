@@ -52,7 +52,11 @@ class Drift(Section):
         ge=0,
         description="A smaller PSI (or KL) is never drift, however alike the reference's deliveries are.",
     )
-    patience: Count = Field(2, description="So many drifted deliveries in a row open an alarm; fewer warn.")
+    patience: Count = Field(
+        2,
+        description="So many drifted deliveries in a row open an alarm, or one more among twice as many and one: 2 in "
+        "a row, or 3 of 5. Fewer warn.",
+    )
     min_frames: Count = Field(30, description="A delivery with fewer accepted frames gets no verdict.")
     min_deliveries: Count = Field(
         10, description="A reference of fewer deliveries is not calibrated and gives no verdict."

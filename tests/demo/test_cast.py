@@ -18,8 +18,22 @@ def test_golden_modules_are_imaged_between_the_others_and_later_ones_are_not_in_
         poly_relabelled=(),
         poly_golden=(),
         poly_later=(),
+        poly_imaged=(),
     )
     assert [one.number for one in parts.first_season] == [1, 5, 9]
+
+
+def test_poly_golden_modules_are_imaged_between_those_that_are_relabelled():
+    parts = Cast(
+        (),
+        (),
+        (),
+        poly_relabelled=(empty(4), empty(2)),
+        poly_golden=(empty(3),),
+        poly_later=(),
+        poly_imaged=(),
+    )
+    assert [one.number for one in parts.third_season] == [2, 3, 4]
 
 
 @pytest.mark.elpv
@@ -39,12 +53,14 @@ class TestElpv:
         assert {one.number for one in drawn.poly_golden} == {4, 12, 29}
         assert {one.number for one in drawn.poly_relabelled} == {1, 2, 10, 13, 30, 33, 37, 43}
         assert len(drawn.poly_later) == 15
+        assert len(drawn.poly_imaged) == 6
+        assert set(drawn.poly_imaged) < set(drawn.poly_later)
 
     def test_every_role_of_the_cast_sees_every_stratum(self):
         modules = read_modules()
         for product, roles in {
             "mono": ("train", "golden", "later"),
-            "poly": ("poly_relabelled", "poly_golden", "poly_later"),
+            "poly": ("poly_relabelled", "poly_golden", "poly_later", "poly_imaged"),
         }.items():
             ranked = sorted(
                 (one for one in modules if one.product == product),

@@ -35,55 +35,60 @@ def test_a_sound_story_keeps_every_claim(sound: Outcome):
         (
             "labels",
             lambda labels: labels.head(1),
-            "every frame that was voted on has a row in the label table",
+            "every frame that was voted on has a row in the label table, or in the benchmark when it was verified too",
         ),
         (
             "benchmark",
             of_the_first("label", "defective"),
-            "the benchmark holds every golden frame with the label that the plant knows",
+            "the benchmark holds every verified frame with the label that the plant knows",
         ),
         (
             "benchmark",
             lambda benchmark: benchmark.head(1),
-            "the benchmark holds every golden frame with the label that the plant knows",
+            "the benchmark holds every verified frame with the label that the plant knows",
+        ),
+        (
+            "benchmark",
+            of_the_first("set", "challenge"),
+            "the benchmark holds every verified frame with the label that the plant knows",
         ),
         (
             "split",
             lambda split: split.with_columns(role=pl.lit("train")),
-            "no frame of a golden module trains",
+            "no frame of a golden module trains the first release",
         ),
         (
             "decision",
             lambda decision: decision.head(1),
-            "every acceptance criterion of the spec was judged on enough frames",
+            "every acceptance criterion that applies was judged on enough frames",
         ),
         (
             "decision",
             of_the_first("samples", 0),
-            "every acceptance criterion of the spec was judged on enough frames",
+            "every acceptance criterion that applies was judged on enough frames",
         ),
         (
             "decision",
             of_the_first("measured", None),
-            "every acceptance criterion of the spec was judged on enough frames",
+            "every acceptance criterion that applies was judged on enough frames",
         ),
-        ("decision", of_the_first("passed", False), "the released model met every criterion"),
+        ("decision", of_the_first("passed", False), "the first release met every criterion"),
         ("report", of_the_first("value", 0.5), "escapes on the golden modules are within the spec's bound"),
         ("report", of_the_first("value", None), "escapes on the golden modules are within the spec's bound"),
         (
             "releases",
             of_the_first("version", "v2.0.0"),
-            "there is one release, v1.0.0, and the lake's tag of that name holds it",
+            "the first release is v1.0.0, and the lake has a tag of each release that holds it",
         ),
         (
             "checkpoint",
             of_the_first("backbone", "cnn_checkpoint/first/0.safetensors"),
-            "the released head and backbone can be read and are those that were evaluated",
+            "the first release's head and backbone can be read and are those that were evaluated",
         ),
         (
             "checkpoint",
             of_the_first("weights_sha256", "0" * 64),
-            "the released head and backbone can be read and are those that were evaluated",
+            "the first release's head and backbone can be read and are those that were evaluated",
         ),
     ],
 )
@@ -92,19 +97,35 @@ def test_a_claim_breaks_when_its_fact_is_gone(sound: Outcome, table: str, change
     assert words in broken(changed)
 
 
+def test_a_frame_that_was_voted_on_and_verified_needs_no_row_in_the_label_table(sound: Outcome):
+    both = sound.voted | {sound.benchmark["frame_id"][0]}
+    assert broken(dataclasses.replace(sound, voted=both)) == []
+
+
 def test_a_release_without_its_tag_is_no_release(sound: Outcome):
-    words = ["there is one release, v1.0.0, and the lake's tag of that name holds it"]
+    words = ["the first release is v1.0.0, and the lake has a tag of each release that holds it"]
     assert broken(dataclasses.replace(sound, tags={})) == words
     earlier = {"v1.0.0": sound.releases.clear()}
     assert broken(dataclasses.replace(sound, tags=earlier)) == words
+    surplus = {**sound.tags, "v1.1.0": sound.releases}
+    assert broken(dataclasses.replace(sound, tags=surplus)) == words
+
+
+def test_a_criterion_of_a_product_that_does_not_train_needs_no_evidence(sound: Outcome):
+    poly = pl.col("slice") == "product=poly"
+    nothing = sound.decision.with_columns(
+        pl.when(poly).then(None).otherwise("measured").alias("measured"),
+        samples=pl.when(poly).then(0).otherwise("samples"),
+    )
+    assert broken(dataclasses.replace(sound, decision=nothing)) == []
 
 
 def test_a_refused_candidate_breaks_what_is_claimed_of_the_release(sound: Outcome):
     refused = sound.releases.with_columns(outcome=pl.lit("refused"), version=pl.lit(None, dtype=pl.String))
     outcome = dataclasses.replace(sound, releases=refused, tags={})
     assert broken(outcome) == [
-        "there is one release, v1.0.0, and the lake's tag of that name holds it",
-        "the released head and backbone can be read and are those that were evaluated",
+        "the first release is v1.0.0, and the lake has a tag of each release that holds it",
+        "the first release's head and backbone can be read and are those that were evaluated",
     ]
 
 

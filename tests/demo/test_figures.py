@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from cv_assets.evaluation.metrics import measurement, overall
 from cv_assets.evaluation.report import judge_frames
 from cv_assets.spec.evaluation import Evaluation
 from cv_assets.spec.load import load_spec
-from demo.figures import golden_figures, span, values, verdict_figures
+from demo.figures import estimates, golden_figures, span, values, verdict_figures
 from resources.deployments import ROOT
 
 SPEC = load_spec(ROOT / "specs" / "solar_cells.yaml")
@@ -105,3 +107,36 @@ def test_figures_that_are_not_reported_are_an_error():
 def test_a_figure_that_is_not_defined_is_told_so():
     assert span(None, None) == "undefined to undefined"
     assert span(0.0312, 0.5) == "0.031 to 0.500"
+
+
+def kpi(metric: str, until: str, day: int, deliveries: int, value: float | None) -> dict[str, object]:
+    """A row of kpis: the window that ends with `until`, on that day."""
+    verdict = "not_enough" if value is None else "met"
+    at = datetime(2026, 3, day, tzinfo=UTC)
+    return {
+        "metric": metric, "until": until, "captured_to": at, "deliveries": deliveries,
+        "value": value, "low": value, "high": value, "verdict": verdict,
+    }  # fmt: skip
+
+
+def test_the_newest_estimate_stands_beside_the_truth_on_the_deliveries_that_it_is_about():
+    verdicts = inspected(("a", "m1", "FAIL"), ("b", "m1", "PASS"), ("c", "m2", "FAIL"), ("d", "m2", "PASS"))
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 1, 2, 2)]
+    verdicts = verdicts.with_columns(
+        delivery=pl.Series(["d1", "d1", "d2", "d2"]), captured_at=pl.Series(days)
+    )
+    truth = {"a": True, "b": False, "c": False, "d": False}
+    rows = pl.DataFrame([kpi("overkill", "d1", 1, 1, 0.0), kpi("overkill", "d2", 2, 1, 0.4)])
+    (one,) = estimates(rows, verdicts, truth, SETTINGS)
+    assert (one.name, one.value, one.truth, one.deliveries) == ("overkill", 0.4, 0.5, 1)
+    (whole,) = estimates(pl.DataFrame([kpi("overkill", "d2", 2, 2, 0.4)]), verdicts, truth, SETTINGS)
+    assert whole.truth == pytest.approx(1 / 3)
+    assert whole.words == "overkill over 2 deliveries: 0.400 (0.400 to 0.400), by the truth 0.333; met"
+
+
+def test_an_estimate_that_rests_on_too_little_says_so():
+    verdicts = inspected(("a", "m1", "PASS")).with_columns(
+        delivery=pl.lit("d1"), captured_at=pl.lit(datetime(2026, 3, 1, tzinfo=UTC))
+    )
+    (one,) = estimates(pl.DataFrame([kpi("escape_rate", "d1", 1, 1, None)]), verdicts, {"a": False}, SETTINGS)
+    assert one.words == "escape over 1 deliveries: undefined, by the truth undefined; not_enough"

@@ -18,9 +18,8 @@ from demo.modules import Cell, Module
 from demo.plant import (
     ANNOTATORS,
     BETWEEN_MODULES,
-    OPENING,
-    SECOND_SEASON,
     Camera,
+    Shot,
     Task,
     asked_cells,
     benchmark_export,
@@ -30,6 +29,7 @@ from demo.plant import (
     votes,
     votes_export,
 )
+from demo.seasons import OPENING, opening
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -87,7 +87,7 @@ def test_no_two_cells_of_the_plant_have_the_same_name_or_time(module: Module):
 
 
 def test_all_of_season_1_is_imaged_before_season_2_begins():
-    assert OPENING + 14 * BETWEEN_MODULES < SECOND_SEASON
+    assert opening(2) > OPENING + 14 * BETWEEN_MODULES
 
 
 @given(module=st.integers(0, 43), position=st.integers(0, 71), steps=st.integers(0, 3))
@@ -126,7 +126,7 @@ def test_the_votes_are_an_export_that_the_product_reads_without_loss(module: Mod
 
 def test_golden_labels_are_verified_by_a_person_and_keep_the_unsure_cells(module: Module, tmp_path: Path):
     file = tmp_path / "golden.json"
-    drop(benchmark_export(names(module), "1", NOW), file)
+    drop(benchmark_export("golden-1", names(module), "1", NOW), file)
     rows = read_export(file.read_bytes(), file=file.name, export="golden", evidence="x", received_at=NOW)
     assert [objects[0]["class"] for objects in rows["objects"]] == [
         "sound",
@@ -136,6 +136,23 @@ def test_golden_labels_are_verified_by_a_person_and_keep_the_unsure_cells(module
     ]
     assert set(rows["benchmark"]) == {"golden"}
     assert set(rows["verified_by"]) == {"eva.golden"}
+
+
+def test_hard_cells_are_verified_for_the_challenge_set(module: Module, tmp_path: Path):
+    file = tmp_path / "challenge.json"
+    drop(benchmark_export("challenge-2", names(module), "1", NOW, set_="challenge"), file)
+    rows = read_export(file.read_bytes(), file=file.name, export="challenge", evidence="x", received_at=NOW)
+    assert set(rows["benchmark"]) == {"challenge"}
+
+
+def test_a_module_that_is_imaged_again_elsewhere_gives_other_captures_of_the_same_pictures(
+    module: Module, tmp_path: Path
+):
+    first = Shot(module, Camera(tmp_path), OPENING, renames=False)
+    again = Shot(module, Camera(tmp_path, "line2"), opening(4), renames=True)
+    assert not first.files.keys() & again.files.keys()
+    assert list(first.files.values()) == list(again.files.values())
+    assert sorted(file.name for file in again.deliver()) == sorted(again.files)
 
 
 def test_an_export_is_dropped_whole_and_says_when_it_was_answered(module: Module, tmp_path: Path):

@@ -9,12 +9,16 @@ import pytest
 from make_story import Change, of_the_first, second_season
 
 from cv_assets.spec.schema import Spec
+from demo.people import Asked
 from demo.plant import Task
+from demo.seasons import SEASON
 from demo.verdict_claims import Inspected, verdict_claims
 
 ONE_VERDICT = "every capture has exactly one verdict"
 LINE = "every delivery's verdict file says the same as the table"
-ASKED = "people were asked about every REVIEW and every audited cell"
+ASKED = (
+    "season 2: people were asked about every REVIEW, every audited cell and every cell of a drifted delivery"
+)
 TWICE = "nobody is asked about the same frame twice"
 ANSWERED = "every question is answered at the end"
 EXPLAINED = "the explanation of one verdict is a whole chain"
@@ -32,6 +36,15 @@ def broken(outcome: Inspected) -> list[str]:
 
 def breaks(sound: Inspected, words: str, **changed: Any) -> bool:
     return any(one.startswith(words) for one in broken(dataclasses.replace(sound, **changed)))
+
+
+def tasks(sound: Inspected) -> tuple[Task, ...]:
+    return sound.asked[0].tasks
+
+
+def asking(sound: Inspected, *tasks: Task) -> tuple[Asked, ...]:
+    """Season 2's worklist, with these tasks instead."""
+    return (dataclasses.replace(sound.asked[0], tasks=tasks),)
 
 
 def where(part: str, **values: Any) -> Change:
@@ -54,7 +67,10 @@ def test_a_sound_season_keeps_every_claim(sound: Inspected):
 def test_there_is_something_to_claim(sound: Inspected):
     seen = {claim.words: claim.seen for claim in verdict_claims(sound)}
     assert len(seen) == 7
-    assert any("4 captures before v1.0.0 and 5 after it (below_lower 2" in one for one in seen.values())
+    assert any(
+        "4 captures before the first release; 5 in season 2 by v1.0.0 (below_lower 2" in one
+        for one in seen.values()
+    )
     assert any("3 to be asked, 3 asked" in one for one in seen.values())
 
 
@@ -113,30 +129,60 @@ def test_a_verdict_file_that_is_missing_or_short_or_repeats_breaks_the_claim(sou
 
 
 def test_a_cell_that_nobody_was_asked_about_breaks_the_claim(sound: Inspected):
-    assert breaks(sound, ASKED, asked=sound.asked[1:])
+    assert breaks(sound, ASKED, asked=asking(sound, *tasks(sound)[1:]))
 
 
 def test_a_cell_that_nobody_should_have_been_asked_about_breaks_the_claim(sound: Inspected):
-    assert breaks(sound, ASKED, asked=(*sound.asked, Task("m03c000", "x.png", "random_audit", Path())))
+    assert breaks(
+        sound, ASKED, asked=asking(sound, *tasks(sound), Task("m03c000", "x.png", "random_audit", Path()))
+    )
+
+
+def test_every_cell_of_a_drifted_delivery_is_asked_about(sound: Inspected):
+    drifted = dataclasses.replace(sound, drifted=frozenset({"d2"}))
+    assert any(words.startswith(ASKED) for words in broken(drifted))
+    rows = sound.season(2)
+    every = tuple(Task(part, "x.png", "drifted", Path()) for part in rows["part"])
+    queue = rows.select("frame_id", probability=pl.lit(1.0))
+    asked = (dataclasses.replace(sound.asked[0], tasks=every, queue=queue),)
+    assert not breaks(drifted, ASKED, asked=asked)
+
+
+def test_who_was_asked_in_an_earlier_season_is_not_to_be_asked_again(sound: Inspected):
+    again = sound.season(2).with_columns(
+        pl.col("captured_at") + SEASON, capture_id=pl.col("capture_id") + "again"
+    )
+    both = pl.concat([sound.inspections, again])
+    nothing = Asked(3, (), (), sound.queue)
+    later = {3: sound.deciders[2], **sound.deciders}
+    outcome = dataclasses.replace(
+        sound, inspections=both, raw=both, deciders=later, asked=(*sound.asked, nothing)
+    )
+    assert not any(words.startswith("nobody is asked twice") for words in broken(outcome))
+    unasked = [claim.seen for claim in verdict_claims(outcome) if claim.words.startswith("season 3")]
+    assert unasked == ["0 to be asked, 0 asked (none), none wrong, none without their picture"]
 
 
 def test_another_reason_or_probability_to_ask_breaks_the_claim(sound: Inspected):
-    first = dataclasses.replace(sound.asked[0], reason="no_release")
-    assert breaks(sound, ASKED, asked=(first, *sound.asked[1:]))
-    assert breaks(sound, ASKED, queue=where("m03c001", probability=1.0)(sound.queue))
+    first, *others = tasks(sound)
+    assert breaks(sound, ASKED, asked=asking(sound, dataclasses.replace(first, reason="no_release"), *others))
+    surer = where("m03c001", probability=1.0)(sound.queue)
+    assert breaks(sound, ASKED, asked=(dataclasses.replace(sound.asked[0], queue=surer),))
 
 
 def test_a_task_without_its_picture_breaks_the_claim(sound: Inspected):
-    assert breaks(sound, ASKED, misshown=("m03c002",))
+    assert breaks(sound, ASKED, asked=(dataclasses.replace(sound.asked[0], misshown=("m03c002",)),))
 
 
 def test_a_frame_that_is_asked_about_twice_breaks_the_claim(sound: Inspected):
     assert breaks(sound, TWICE, queue=pl.concat([sound.queue, sound.queue.tail(1)]))
-    assert breaks(sound, TWICE, asked=(*sound.asked, sound.asked[0]))
+    assert breaks(sound, TWICE, asked=asking(sound, *tasks(sound), tasks(sound)[0]))
 
 
 def test_a_question_that_was_answered_in_season_1_is_not_asked_again(sound: Inspected):
-    assert breaks(sound, TWICE, asked=(*sound.asked, Task("m01c000", "x.png", "no_release", Path())))
+    assert breaks(
+        sound, TWICE, asked=asking(sound, *tasks(sound), Task("m01c000", "x.png", "no_release", Path()))
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,12 +231,12 @@ def test_the_explanation_of_a_part_that_was_never_inspected_breaks_the_claim(sou
     ("table", "change"),
     [
         ("before", where("m03c003", verdict="REVIEW")),
-        ("before", lambda table: table.head(8)),
+        ("before", of_the_first("capture_id", "gone")),
         ("replay", lambda table: table.head(2)),
         ("replay", lambda table: table.clear()),
         ("replay", of_the_first("verdict", "FAIL")),
     ],
-    ids=["a verdict changed", "a verdict came", "not every score", "no score", "not the stored verdict"],
+    ids=["a verdict changed", "a verdict went", "not every score", "no score", "not the stored verdict"],
 )
 def test_a_replay_that_touches_a_verdict_or_leaves_one_out_breaks_the_claim(
     sound: Inspected, table: str, change: Change

@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 from make_listener import listening
 
 from resources.deployments import Deployment, current
-from resources.notices import SENTENCE_SHOWN, Channel, Ended, FailedCheck, Notice, channels, notice
+from resources.notices import (
+    GIVEN_UP_AFTER,
+    LONGEST_WAIT,
+    SENTENCE_SHOWN,
+    Channel,
+    Ended,
+    FailedCheck,
+    Notice,
+    Place,
+    after_lost,
+    channels,
+    notice,
+)
 
 URL = "http://127.0.0.1:3000"
 RUN = "1a2b3c4d-0000-0000-0000-000000000000"
@@ -146,3 +158,42 @@ def test_channels_are_read_from_the_environment_and_never_shown(monkeypatch, tmp
     monkeypatch.delenv("CV_NOTIFY")
     assert current().notify == ""
     assert Deployment(tmp_path, tmp_path, "main", URL).notify == ""
+
+
+def test_what_was_given_up_is_said_in_the_next_notice_that_gets_through():
+    assert after_lost(HELLO, 0) == HELLO
+    assert after_lost(HELLO, 2).text == (
+        "Run 1a2b3c4d failed\n\n2 notices before this one could not be delivered here and were given up: look at the "
+        "failed runs and checks in Dagster's UI."
+    )
+
+
+def test_each_refusal_waits_twice_as_long_as_the_one_before_up_to_ten_minutes():
+    place, waits = Place(7), []
+    for _ in range(9):
+        place = place.refused(8, ended_at=1000, why="no", now=1000)
+        waits.append(place.next_at - 1000)
+    assert waits == [8, 16, 32, 64, 128, 256, 512, 600, 600]
+    assert (place.end, place.tries, place.since, place.lost) == (7, 9, 1000, 0)
+
+
+def test_a_refused_notice_says_why_how_often_and_when_it_is_tried_again():
+    once = Place(7).refused(8, ended_at=0, why="No such room.", now=0)
+    assert (
+        once.words == "No such room. That was 1 time. It is tried again at 00:00:08 UTC; what is newer waits."
+    )
+
+
+@given(ages=st.lists(st.integers(0, 2 * GIVEN_UP_AFTER), min_size=1, max_size=30))
+def test_no_notice_is_given_up_before_its_hour_and_none_holds_up_the_next_for_much_longer(ages):
+    """Notices of runs that ended at these times, on a channel that takes none of them."""
+    place, now, given_up = Place(0), 0, []
+    for number, ended_at in enumerate(sorted(ages), start=1):
+        now = max(now, ended_at)
+        while place.end < number:
+            now = max(now, place.next_at)
+            place = place.refused(number, ended_at, "no", now)
+        given_up.append(now - ended_at)
+    assert min(given_up) >= GIVEN_UP_AFTER
+    assert place.lost == len(ages)
+    assert max(given_up) <= GIVEN_UP_AFTER + LONGEST_WAIT * (len(ages) + 1)

@@ -1,11 +1,23 @@
 """How the runs of a job stand, with those that re-executed them."""
 
+import time
 import uuid
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from resources.runs import run_groups
+from resources.runs import (
+    is_tried_again,
+    newest_run,
+    newest_runs,
+    number_in,
+    ours,
+    run_groups,
+    run_with_key,
+    unfinished,
+)
 
 
 @pytest.fixture
@@ -75,3 +87,50 @@ def test_groups_come_newest_first_and_other_jobs_stay_out(instance, run):
     new = run(STARTED)
     instance.add_run(dg.DagsterRun(job_name="release", run_id=str(uuid.uuid4())))
     assert [one.root for one in run_groups(instance, "retrain")] == [new.run_id, old.run_id]
+
+
+def test_what_another_code_location_runs_under_the_same_names_is_not_ours(instance):
+    for place in ("plant a", "plant b"):
+        tags = {
+            ".dagster/repository": f"__repository__@{place}",
+            "dagster/partition": "drift-r1-1",
+            "dagster/run_key": "drift-r1-1",
+        }
+        instance.add_run(dg.DagsterRun(job_name="retrain", run_id=place, status=STARTED, tags=tags))
+    mine = {".dagster/repository": "__repository__@plant a"}
+    assert [one.root for one in run_groups(instance, "retrain", mine)] == ["plant a"]
+    assert newest_run(instance, "retrain", mine).run_id == "plant a"
+    assert newest_runs(instance, "retrain", ["drift-r1-1"], mine)["drift-r1-1"].run_id == "plant a"
+    assert run_with_key(instance, "drift-r1-1", mine).run_id == "plant a"
+    assert unfinished(instance, "retrain", mine) == 1
+    assert len(run_groups(instance, "retrain")) == unfinished(instance, "retrain") == 2
+
+
+def test_our_runs_are_known_by_the_tag_that_dagster_stores_with_them(instance):
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="cv.py"), location_name="plant a")
+    origin = RemoteRepositoryOrigin(location, "__repository__").get_job_origin("retrain")
+    instance.add_run(dg.DagsterRun(job_name="retrain", run_id="a", remote_job_origin=origin))
+    context = dg.SensorEvaluationContext(
+        None, None, None, None, None, "__repository__", instance=instance, code_location_origin=location
+    )
+    assert newest_run(instance, "retrain", ours(context)).run_id == "a"
+    assert ours(dg.build_sensor_context(instance=instance)) == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "seconds_ago", "said"),
+    [
+        ({}, 1, None),
+        ({}, 61, False),
+        ({"dagster/will_retry": "true"}, 61, True),
+        ({"dagster/will_retry": "false"}, 1, False),
+    ],
+)
+def test_dagster_says_in_a_moment_whether_it_tries_a_failed_run_again(tags, seconds_ago, said):
+    run = dg.DagsterRun(job_name="retrain", run_id="a", tags=tags)
+    assert is_tried_again(run, time.time() - seconds_ago) is said
+
+
+def test_a_mistyped_number_of_a_tag_is_none():
+    run = dg.DagsterRun(job_name="retrain", run_id="a", tags={"dagster/max_retries": "many"})
+    assert number_in(run, "dagster/max_retries") == number_in(run, "dagster/retry_number") == 0

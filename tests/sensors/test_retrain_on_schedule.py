@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import dagster as dg
+import polars as pl
 import pytest
 from make_retraining import DRIFT, Plant
 
@@ -77,6 +78,31 @@ def test_labels_that_the_last_training_could_see_are_not_fresh_whoever_asked_for
     assert tick() == "schedule-20260301T0500: waits for fresh labels: 50 of 200 are there."
     plant.labels(300, label="defective")
     assert tick().run_key == "schedule-20260301T0500-1"
+
+
+def test_a_training_that_nobody_judged_has_spent_no_labels(plant, tick):
+    plant.labels(250)
+    plant.requested("by-hand", reason="person", evidence="wanted")
+    plant.conclude("by-hand", "refused", model=None)
+    assert tick().run_key == "schedule-20260301T0500-1"
+
+
+def test_what_would_train_must_be_in_the_benchmark(plant, tick):
+    labels = plant.labels(250)
+    cells = {
+        "station": "line1",
+        "camera": "cam1",
+        "part": "p",
+        "group": "g",
+        "attributes": '{"product": "poly"}',
+    }
+    one = {"delivery": "d", "captured_at": FIRST_OF_MARCH, "received_at": FIRST_OF_MARCH, **cells}
+    frames = labels.select("frame_id", capture_id="frame_id").with_columns(
+        **{name: pl.lit(value) for name, value in one.items()}
+    )
+    accepted = frames.select("capture_id", path=pl.format("p/{}.png", "frame_id"))
+    plant.put("d", raw_frames=frames, prepared_frames=accepted)
+    assert tick() == "schedule-20260301T0500: waits until the benchmark holds golden frames of product=poly."
 
 
 def test_an_open_drift_alarm_goes_first(plant, tick):

@@ -170,12 +170,13 @@ def test_a_drift_sends_its_deliveries_to_people_and_opens_an_alarm_in_one_refres
     tables, spec, inspect, tick, run_job
 ):
     publish(tables, spec=spec)
+    publish_by_hand(tables.lake, {table_path("releases"): parquet(released("v1.0.0"))})
     for hour, delivery in enumerate(("d1", "d2")):
         inspect(delivery, "below_lower")
         publish_drift(tables, metric_row(delivery, "drifted", hour=hour))
     assert (
         tick().tags["why"]
-        == "2 deliveries were inspected (d1, d2); 2 deliveries were measured for drift (d1, d2)"
+        == "2 deliveries were inspected (d1, d2); 2 deliveries were measured for drift (d1, d2); the releases changed"
     )
     assert run_job(tick()).success
     assert tables.head().table("review_queue")["reason"].to_list() == ["drifted", "drifted"]
@@ -408,3 +409,19 @@ def test_an_item_that_came_due_without_an_answer_is_requested_once(tables, spec,
     assert second.success
     assert not passed(second)["nothing_is_overdue"]
     assert tick() == "The queue is up to date: 1 open, 0 unresolved, 1 overdue, 0 more due today."
+
+
+def test_what_another_code_location_runs_under_the_same_names_is_neither_waited_for_nor_told(
+    tables, spec, inspect, instance, deployment, monkeypatch
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    tag = ".dagster/repository"
+    theirs = dg.DagsterRun(
+        "refresh", run_id="theirs", status=dg.DagsterRunStatus.STARTED, tags={tag: "plant b"}
+    )
+    instance.add_run(theirs)
+    monkeypatch.setattr("sensors.review_changes.ours", lambda _: {tag: "plant a"})
+    context = dg.build_sensor_context(instance=instance)
+    result = review_changes(context, tables=tables, deployment=deployment)
+    assert isinstance(result, dg.RunRequest)

@@ -4,7 +4,20 @@ import dagster as dg
 import polars as pl
 import pytest
 from by_hand import publish_by_hand
-from make_alarms import FIRST, SCHEMAS, kpi, label, measured, rejected, release, request, tables, verdict
+from make_alarms import (
+    FIRST,
+    SCHEMAS,
+    as_frames,
+    kpi,
+    label,
+    measured,
+    rejected,
+    release,
+    request,
+    tables,
+    verdict,
+    verified,
+)
 from run_results import checks, metadata, passed
 
 from cv_assets.alarms.assets import alarms
@@ -34,6 +47,9 @@ def put(tables, spec):
             asset, key = NAMES.get(name, name), KEYS.get(name)
             parts = {str(one[0]): part for one, part in table.group_by(key)} if key else {None: table}
             published |= {table_path(asset, part): parquet(some) for part, some in parts.items()}
+            if name == "captures":
+                frames = ((part, *one) for part, some in parts.items() for one in as_frames(some).items())
+                published |= {table_path(asset, part): parquet(some) for part, asset, some in frames}
         publish_by_hand(tables.lake, published)
         return tables.head().commit
 
@@ -58,11 +74,11 @@ def values(shift, number=60):
     )
 
 
-def stored():
+def stored(*, calibrated=True):
     """The reference of the first release, and the values of its frames and of each delivery."""
     row = {
         "statistic": "novelty", "role": "alarms", "side": "above", "frames": 60, "deliveries": 12, "edges": [0.5],
-        "counts": [30, 30], "psi": [], "kl": [], "quantile": 0.9, "calibrated": True,
+        "counts": [30, 30], "psi": [], "kl": [], "quantile": 0.9, "calibrated": calibrated,
         "values": "drift_reference/first/values.parquet",
     }  # fmt: skip
     schema = DriftReference.create_empty().schema
@@ -141,7 +157,7 @@ def test_a_warning_is_told_and_fails_nothing(put, follow):
     found = checks(follow())
     assert found["no_alarm_is_open"].passed
     assert found["no_alarm_is_open"].description.startswith(
-        "No alarm is open. drift-r1 warns: Novelty drifted in 1 delivery (d3); 2 in a row at one station"
+        "No alarm is open. drift-r1 warns: Novelty drifted in 1 delivery (d3); an alarm takes 2 in a row"
     )
 
 
@@ -201,9 +217,51 @@ def test_requests_of_an_earlier_contract_are_read(put, tables, follow):
     assert tables.head().table("alarms")["attempts"].to_list() == [1]
 
 
+def test_a_release_that_deliveries_cannot_be_held_against_is_told_once(put, follow):
+    assert passed(follow())["drift_can_be_seen"]
+    put(metrics=DRIFT[:1], releases=[FIRST])
+    found = checks(follow())["drift_can_be_seen"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.description == (
+        "v1.0.0 was released without a drift_reference: deliveries are held against nothing, and no drift alarm can "
+        "open. Release a candidate that has one."
+    )
+    put(metrics=DRIFT[:2])
+    assert checks(follow())["drift_can_be_seen"].description == found.description
+    put(stored())
+    assert checks(follow())["drift_can_be_seen"].description == (
+        "Every delivery that v1.0.0 judges is held against what it was trained on."
+    )
+
+
+def test_a_reference_of_too_few_deliveries_lets_no_drift_be_seen(put, follow):
+    put(stored(calibrated=False), releases=[FIRST])
+    found = checks(follow())["drift_can_be_seen"]
+    assert not found.passed
+    assert found.description == (
+        "The drift_reference of v1.0.0 is made of too few deliveries: how much ordinary ones differ is not known, and "
+        "no drift alarm can open. Release a candidate that was trained on frames of more deliveries."
+    )
+
+
 def test_an_alarm_does_not_wait_for_a_page_that_cannot_be_made(put, tables, follow):
     put(metrics=DRIFT, captures=CELLS, releases=[FIRST])
     assert passed(follow())["follows_its_contract"]
     row = tables.head().table("alarms").row(0, named=True)
     assert (row["state"], row["page"]) == ("open", None)
     assert row["page_note"].startswith("No page: drift_reference[first] is not published as of commit ")
+
+
+def test_golden_frames_that_were_never_inspected_count(put, tables, spec, follow):
+    needed = spec.evaluation.new_condition_frames
+    golden = pl.concat(
+        [tables_of(captures=[verdict(f"g{n}", "d0", hour=-9)])["captures"] for n in range(needed)]
+    )
+    delivered = {table_path(name, "d0"): parquet(rows) for name, rows in as_frames(golden).items()}
+    world = {"metrics": DRIFT, "captures": CELLS, "releases": [FIRST], "label_table": [label("p3", hour=6)]}
+    put(delivered, **world)
+    follow()
+    assert tables.head().table("alarms")["lacking_conditions"].to_list() == [["product=poly"]]
+    put(benchmark_frames=[verified(f"g{n}") for n in range(needed)])
+    follow()
+    assert tables.head().table("alarms")["lacking_conditions"].to_list() == [[]]

@@ -37,7 +37,7 @@ def plant(number):
             rejected(f"d{n:03}", hour=n, **of),
         ]
         judged = {name: of[name] for name in ("release", "release_number") if of}
-        rows["kpis"].append(kpi(f"d{n:03}", "broken" if n == number - 1 else "ok", hour=n, **judged))
+        rows["kpis"].append(kpi(f"d{n:03}", "broken" if n == number - 1 else "met", hour=n, **judged))
         rows["captures"].append(verdict(f"p{n}", f"d{n:03}", hour=n))
     return rows
 

@@ -1,7 +1,7 @@
 """Which labels are fresh to an alarm."""
 
 import pytest
-from make_alarms import FIRST, by_id, label, measured, request, short, verdict, verified
+from make_alarms import FIRST, by_id, label, measured, release, request, short, verdict, verified
 
 DRIFT = [measured(f"d{n}", "drifted", hour=n) for n in (2, 3)]
 
@@ -72,3 +72,44 @@ def test_labels_that_a_training_of_the_alarm_saw_do_not_count(fresh):
     assert fresh(*cells, seen=[("p", "sound")]) == 2
     asked = [request("drift-r1-1", "drift-r1", hour=5)]
     assert fresh(*cells, seen=[("p", "sound")], requests=asked) == 1
+
+
+SECOND = {"release": "v1.1.0", "release_number": 2}
+BOTH = [*DRIFT, *(measured(f"d{n}", "drifted", hour=n, **SECOND) for n in (30, 31))]
+
+
+@pytest.fixture
+def left_over(spec):
+    """How many labels are fresh to the drift alarm of v1.1.0, trained for a person; all of `before` are labelled."""
+
+    def count(*before, seen=(), metrics=BOTH):
+        new = verdict("new", "d30", hour=30, **SECOND)
+        rows = by_id(
+            short(spec),
+            metrics=metrics,
+            captures=[new, *before],
+            label_table=[label(one["part"], hour=19) for one in before],
+            releases=[FIRST, release(2, "v1.1.0", "by-hand", hour=20)],
+            requests=[request("by-hand", "a better head", hour=-2, reason="person")],
+            seen=seen,
+        )
+        return rows["drift-r2"]["fresh_labels"]
+
+    return count
+
+
+def test_labels_of_an_earlier_drift_that_no_training_has_seen_count_for_the_next_release_too(left_over):
+    before = [verdict("p", "d2", hour=2), verdict("q", "d3", hour=3)]
+    assert left_over(*before) == 2
+    assert left_over(*before, seen=[("p", "sound")]) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"attributes": '{"product": "mono"}'}, {"station": "line2"}, {"release_number": None}]
+)
+def test_labels_of_another_drift_than_the_earlier_one_do_not(left_over, other):
+    assert left_over(verdict("p", "d2", hour=2, **other)) == 0
+
+
+def test_labels_of_deliveries_that_were_ordinary_do_not_either(left_over):
+    assert left_over(verdict("p", "d1", hour=1)) == 0

@@ -22,10 +22,12 @@ def test_one_drifted_delivery_warns_and_names_what_it_waits_for(spec):
     row = by_id(spec, metrics=drifted(2), releases=[FIRST])["drift-r1"]
     assert (row["state"], row["waits_for"], row["opened_at"]) == ("warning", "patience", None)
     assert row["deliveries"] == ["d2"]
-    assert row["waiting"].startswith("Another such delivery: 2 in a row at one station are an alarm.")
+    assert row["waiting"].startswith(
+        "Another such delivery: an alarm takes 2 in a row or 3 of 5 at one station."
+    )
     assert row["why"] == (
-        "Novelty drifted in 1 delivery (d2); 2 in a row at one station are an alarm. In d2: PSI 4.0 against the level "
-        "2.0."
+        "Novelty drifted in 1 delivery (d2); an alarm takes 2 in a row or 3 of 5 at one station. In d2: PSI 4.0 "
+        "against the level 2.0."
     )
 
 
@@ -40,9 +42,33 @@ def test_patience_deliveries_in_a_row_open_the_alarm_of_the_release(spec):
     )
 
 
-def test_an_ordinary_delivery_takes_a_warning_back(spec):
+def test_as_many_ordinary_deliveries_as_end_an_alarm_take_a_warning_back(spec):
     metrics = [*drifted(2), measured("d3", hour=3)]
-    assert by_id(spec, metrics=metrics, releases=[FIRST]) == {}
+    assert by_id(spec, metrics=metrics, releases=[FIRST])["drift-r1"]["state"] == "warning"
+    assert by_id(spec, metrics=[*metrics, measured("d4", hour=4)], releases=[FIRST]) == {}
+
+
+def test_a_product_that_alternates_with_an_ordinary_one_opens_an_alarm_by_its_third_delivery(spec):
+    assert by_id(spec, metrics=drifted(1, 3), releases=[FIRST])["drift-r1"]["state"] == "warning"
+    row = by_id(spec, metrics=drifted(1, 3, 5, 7), releases=[FIRST])["drift-r1"]
+    assert (row["state"], row["deliveries"], row["opened_at"]) == ("open", ["d1", "d3", "d5", "d7"], hours(6))
+
+
+def test_a_late_ordinary_delivery_leaves_an_alarm_of_three_open_and_makes_a_warning_of_two(spec):
+    late = measured("late", hour=2.5, measured_at=hours(9))
+    row = by_id(spec, metrics=[*drifted(2, 3, 4), late], releases=[FIRST])["drift-r1"]
+    assert (row["state"], row["opened_at"]) == ("open", hours(4))
+    row = by_id(spec, metrics=[*drifted(2, 3), late], releases=[FIRST])["drift-r1"]
+    assert (row["state"], row["deliveries"]) == ("warning", ["d2", "d3"])
+
+
+def test_a_camera_whose_clock_runs_ahead_keeps_no_alarm_open(spec):
+    years = 2 * 365 * 24
+    ahead = [measured(f"f{n}", "drifted", hour=years + n, measured_at=hours(n)) for n in (1, 2)]
+    row = by_id(spec, metrics=[*ahead, measured("d3", hour=3)], releases=[FIRST])["drift-r1"]
+    assert (row["state"], row["deliveries"]) == ("open", ["f1", "f2"])
+    ended = [*ahead, measured("d3", hour=3), measured("d4", hour=4)]
+    assert by_id(spec, metrics=ended, releases=[FIRST])["drift-r1"]["state"] == "closed"
 
 
 def test_a_delivery_without_a_verdict_is_looked_past(spec):
@@ -71,7 +97,7 @@ def test_one_drifted_delivery_between_ordinary_ones_keeps_an_alarm_open(spec):
         measured("d5", hour=5),
     ]
     row = by_id(spec, metrics=metrics, releases=[FIRST])["drift-r1"]
-    assert (row["state"], row["deliveries"]) == ("open", ["d1", "d2"])
+    assert (row["state"], row["deliveries"]) == ("open", ["d1", "d2", "d4"])
 
 
 def test_a_new_run_after_the_end_opens_the_same_alarm_from_its_own_first_delivery(spec):
@@ -140,7 +166,7 @@ def test_statistics_that_only_warn_open_nothing_and_are_named_beside_the_novelty
 
 
 def test_a_broken_kpi_opens_an_alarm_about_the_deliveries_of_its_windows(spec):
-    row = by_id(spec, **windows("ok", "ok", "broken", "broken"))["kpi-r1-overkill"]
+    row = by_id(spec, **windows("met", "undecided", "broken", "broken"))["kpi-r1-overkill"]
     assert (row["kind"], row["state"], row["statistic"]) == ("kpi", "open", "overkill")
     assert row["deliveries"] == ["d2", "d3", "d4"]
     assert row["opened_at"] == hours(4)
@@ -150,13 +176,13 @@ def test_a_broken_kpi_opens_an_alarm_about_the_deliveries_of_its_windows(spec):
 def test_a_kpi_that_recovered_closes_its_alarm_and_one_that_is_not_known_does_not(spec):
     row = by_id(spec, **windows("broken", "not_enough"))["kpi-r1-overkill"]
     assert row["state"] == "open"
-    row = by_id(spec, **windows("broken", "not_enough", "ok"))["kpi-r1-overkill"]
+    row = by_id(spec, **windows("broken", "not_enough", "met"))["kpi-r1-overkill"]
     assert (row["state"], row["closed_at"]) == ("closed", hours(4))
     assert row["closed_by"].startswith("it ended by itself: up to d3, ")
 
 
 def test_a_kpi_never_broken_or_without_a_bound_opens_nothing(spec):
-    assert by_id(spec, **windows("ok", "not_enough", "unbounded")) == {}
+    assert by_id(spec, **windows("met", "not_enough", "unbounded")) == {}
 
 
 def test_a_kpi_without_answers_opens_with_its_last_capture(spec):

@@ -52,7 +52,7 @@ def worlds(draw):
             measured(name, said, hour=at, measured_at=measured(name, hour=hour)["measured_at"], **decided),
             rejected(name, draw(st.sampled_from(["ok", "drifted"])), hour=at, **decided),
         ]
-        judged = draw(st.sampled_from(["ok", "broken", "not_enough"]))
+        judged = draw(st.sampled_from(["met", "undecided", "broken", "not_enough"]))
         rows["kpis"].append(kpi(name, judged, hour=at, release_number=decided["release_number"]))
         rows["captures"].append(verdict(f"p{hour}", name, hour=at, **decided))
         rows["label_table"].append(label(f"p{hour}", hour=hour))

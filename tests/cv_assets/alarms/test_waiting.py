@@ -57,6 +57,31 @@ def test_then_nothing_is_missing_and_the_sensor_asks(alarm):
     )
 
 
+def test_every_value_that_trains_needs_golden_frames_as_the_gate_asks_of_it(alarm):
+    """Also one that the spec does not list, and one of deliveries that the alarm is not about."""
+    thin = verdict("t", "d2", hour=2, attributes='{"product": "thinfilm"}')
+    mono = verdict("m", "d-9", hour=-9, attributes='{"product": "mono"}')
+    labels = [label(name, hour=5) for name in "acmt"]
+    row = alarm(captures=(*CELLS, *GOLDEN, thin, mono), label_table=labels, benchmark_frames=[verified("g")])
+    assert row["lacking_conditions"] == ["product=mono", "product=thinfilm"]
+    assert "(0 of 1 for product=mono, 0 of 1 for product=thinfilm)" in row["waiting"]
+
+
+def test_golden_frames_count_when_they_were_never_inspected_and_not_when_they_are_rejected(alarm):
+    labels = {"label_table": [label("a", hour=5), label("c", hour=5)], "benchmark_frames": [verified("g")]}
+    never = {**GOLDEN[0], "release_number": None}
+    assert alarm(captures=(*CELLS, never), **labels)["waits_for"] == "ready"
+    rejected = {**GOLDEN[0], "prepared_path": None}
+    assert alarm(captures=(*CELLS, rejected), **labels)["lacking_conditions"] == ["product=poly"]
+
+
+def test_what_does_not_train_needs_no_golden_frames(alarm):
+    kept = verdict("k", "d2", hour=2, group="golden module", attributes='{"product": "thinfilm"}')
+    labels = [label(name, hour=5) for name in "ack"]
+    row = alarm(captures=(*CELLS, *GOLDEN, kept), label_table=labels, benchmark_frames=[verified("g")])
+    assert row["lacking_conditions"] == []
+
+
 def test_golden_frames_of_another_condition_or_set_do_not_help(alarm):
     labels = [label("a", hour=5), label("c", hour=5)]
     mono = {"captures": (*CELLS, {**GOLDEN[0], "attributes": '{"product": "mono"}'})}
@@ -96,10 +121,55 @@ def test_a_refused_candidate_leaves_the_alarm_open_for_labels_that_it_has_not_se
     assert (row["waits_for"], row["fresh_labels"], row["attempts"]) == ("cooldown", 2, 1)
 
 
+def test_a_candidate_that_nobody_judged_spends_no_labels(alarm):
+    declined = {
+        **release(2, "", "drift-r1-1", hour=12, outcome="refused", why="declined by ada"),
+        "model": None,
+    }
+    ended = {
+        "requests": [ASKED],
+        "seen": [("a", "sound"), ("c", "sound")],
+        "benchmark_frames": [verified("g")],
+        "label_table": [label("a", hour=5), label("c", hour=5)],
+    }
+    row = alarm(releases=[FIRST, declined], **ended)
+    assert (row["fresh_labels"], row["waits_for"], row["attempts"]) == (2, "cooldown", 1)
+    assert row["waiting"].endswith(
+        "Candidate drift-r1-1 was refused (declined by ada); nobody judged it, so the labels that only it has seen are "
+        "fresh still."
+    )
+    stale = alarm(**{**ended, "requests": [{**ASKED, "spec_digest": "an earlier one"}]})
+    assert (stale["fresh_labels"], stale["waits_for"]) == (2, "cooldown")
+
+
+def test_of_two_candidates_the_one_that_was_judged_spends_its_labels(alarm):
+    judged = release(2, "", "drift-r1-1", hour=12, outcome="refused")
+    declined = {**release(3, "", "drift-r1-2", hour=20, outcome="refused"), "model": None}
+    row = alarm(
+        requests=[ASKED, request("drift-r1-2", "drift-r1", hour=15)],
+        releases=[FIRST, judged, declined],
+        seen={"drift-r1-1": [("a", "sound")], "drift-r1-2": [("a", "sound"), ("c", "sound")]},
+        label_table=[label("a", hour=5), label("c", hour=13)],
+    )
+    assert row["fresh_labels"] == 1
+
+
+def test_a_roll_back_to_its_release_does_not_revive_a_candidate_of_before(spec):
+    back = [*DRIFT, *(measured(f"e{n}", "drifted", hour=n, release_number=3) for n in (41, 42))]
+    releases = [
+        FIRST,
+        release(2, "v1.1.0", "by-hand", hour=20),
+        release(3, "v1.0.0", "first", hour=40, outcome="rolled_back"),
+    ]
+    row = by_id(spec, metrics=back, releases=releases, requests=[ASKED])["drift-r3"]
+    assert (row["state"], row["waits_for"]) == ("open", "fresh_labels")
+
+
 def test_a_label_that_changed_since_the_training_is_fresh_again(alarm):
     row = alarm(
         label_table=[label("a", hour=11, agreed="defective"), label("c", hour=5)],
-        requests=[{**ASKED, "spec_digest": "an earlier one"}],
+        requests=[ASKED],
+        releases=[FIRST, release(2, "", "drift-r1-1", hour=12, outcome="refused")],
         seen=[("a", "sound"), ("c", "sound")],
     )
     assert row["fresh_labels"] == 1
@@ -208,6 +278,31 @@ def test_an_alarm_that_a_candidate_names_never_vanishes(spec):
     assert row["state"] == "closed"
     assert row["why"] == "Candidate drift-r1-1 was requested for it; no delivery shows it any more."
     assert row["closed_by"].startswith("what it was about is measured otherwise now")
+
+
+def test_an_alarm_that_a_candidate_names_never_falls_back_to_a_warning(spec):
+    def row(*releases):
+        return by_id(spec, metrics=DRIFT[1:], requests=[ASKED], releases=[FIRST, *releases])["drift-r1"]
+
+    pending = row()
+    assert (pending["state"], pending["waits_for"], pending["deliveries"]) == ("open", "training", ["d2"])
+    assert pending["why"].startswith(
+        "Candidate drift-r1-1 was requested for it; by now it would be a warning: Novelty drifted in 1 delivery (d2)"
+    )
+    over = row(release(2, "", "drift-r1-1", hour=12, outcome="refused"))
+    assert (over["state"], over["waits_for"]) == ("closed", "nothing")
+    assert over["closed_by"].startswith("what it was about is measured otherwise now")
+
+
+def test_after_its_refusal_an_alarm_that_ended_stays_closed_until_the_next_one_is_confirmed(alarm):
+    refused = {
+        "requests": [ASKED],
+        "releases": [FIRST, release(2, "", "drift-r1-1", hour=12, outcome="refused")],
+    }
+    again = [*ORDINARY, measured("d5", "drifted", hour=5)]
+    assert alarm(metrics=again, **refused)["state"] == "closed"
+    row = alarm(metrics=[*again, measured("d6", "drifted", hour=6)], **refused)
+    assert (row["state"], row["deliveries"]) == ("open", ["d5", "d6"])
 
 
 def test_evidence_that_is_no_name_of_an_alarm_is_none(spec):

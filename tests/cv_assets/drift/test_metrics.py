@@ -164,6 +164,35 @@ def test_the_level_is_exceeded_only_beyond_it(spec):
     assert told.removeprefix("PSI ") != level.split(",")[0]
 
 
+def test_fewer_frames_than_usual_are_held_against_a_higher_level_and_it_is_said(spec):
+    usual = {**REFERENCE, "usual_frames": 60}
+    row = _measure(spec, _values(FAR_AWAY), usual)["novelty"]
+    # 4 bins: 3 / 40 less 3 / 60 more, and half of that for the KL divergence.
+    assert (row["psi_level"], row["kl_level"]) == (pytest.approx(1.125), pytest.approx(0.5625))
+    assert (
+        "exceeds its level 1.12 (0.9 quantile of 12 reference deliveries, raised by 0.025 as 40 frames are fewer "
+        in (row["why"])
+    )
+    just = {**usual, "psi_level": row["psi"] - 0.02, "psi": [row["psi"] - 0.02] * 12}
+    row = _measure(spec, _values(FAR_AWAY), just)["novelty"]
+    assert (row["verdict"], row["rank"]) == ("ok", 0)
+    assert row["why"].endswith("(raised by 0.025 as 40 frames are fewer than the usual 60).")
+
+
+@pytest.mark.parametrize("usual", [None, 40, 20])
+def test_as_many_frames_as_usual_or_an_older_reference_raise_no_level(spec, usual):
+    row = _measure(spec, _values(FAR_AWAY), {**REFERENCE, "usual_frames": usual})["novelty"]
+    assert row["psi_level"] == 1.1
+    assert "raised" not in row["why"]
+
+
+def test_a_reference_that_lacks_the_column_is_read(spec):
+    older = _reference(REFERENCE).drop("usual_frames")
+    told = {"lacks": "", "spec": spec, "stored": "a", "measured_at": MEASURED}
+    rows = metrics(ABOUT, _values(FAR_AWAY), {}, older, **told)
+    assert rows["psi_level"].to_list() == [1.1]
+
+
 def test_novelty_below_that_of_the_training_is_never_drift(spec):
     row = _measure(spec, _values(NEARER), REFERENCE)["novelty"]
     assert row["psi"] > 1.1

@@ -5,7 +5,7 @@ import pytest
 
 from cv_assets.drift.episodes import Episode
 from cv_assets.drift.schema import DriftMetrics
-from cv_assets.drift.words import around, drift_said, station_said
+from cv_assets.drift.words import Said, around, drift_said, station_said
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def _episode(*deliveries: str, **changed: object) -> Episode:
 
 def test_an_ordinary_delivery_passes_with_the_figures_of_its_novelty():
     rows = _rows(_row("decoded.focus", "ok"), _row("novelty", "ok", "PSI 0.5 is within its level 1."))
-    assert drift_said(rows, [], 2) == (
+    assert drift_said(rows, [], 2) == Said(
         True,
         "None of 2 statistics drifted from what v1.0.0 was trained on. novelty: PSI 0.5 is within its level 1.",
     )
@@ -55,11 +55,16 @@ def test_an_ordinary_delivery_passes_with_the_figures_of_its_novelty():
 
 def test_a_first_drifted_delivery_warns_and_says_what_opens_an_alarm():
     rows = _rows(_row("decoded.focus", "ok"), _row("novelty", "drifted", "PSI 3 is beyond its level 1."))
-    assert drift_said(rows, [_episode("d2")], 2) == (
+    assert drift_said(rows, [_episode("d2")], 2) == Said(
         False,
         "1 of 2 statistics drifted from what v1.0.0 was trained on. novelty: PSI 3 is beyond its level 1. This is a "
-        "warning (1 of 2 in a row that open an alarm); nobody is asked yet.",
+        "warning (1 so far; an alarm takes 2 in a row or 3 of 5); nobody is asked yet.",
     )
+
+
+def test_drifted_deliveries_with_an_ordinary_one_between_them_are_no_two_in_a_row():
+    said = drift_said(_rows(_row("novelty", "drifted")), [_episode("d0", "d2", confirmed=False)], 2)
+    assert "This is a warning (2 so far; an alarm takes 2 in a row or 3 of 5)" in said.why
 
 
 def test_a_confirmed_drift_says_that_people_are_asked_and_what_a_training_waits_for():
@@ -74,7 +79,7 @@ def test_a_confirmed_drift_says_that_people_are_asked_and_what_a_training_waits_
 def test_what_only_warns_is_told_and_fails_nothing():
     rows = _rows(_row("novelty", "ok"), _row("decoded.focus", "drifted", "PSI 3 is beyond its level 1."))
     said = drift_said(rows, [_episode("d2", statistic="decoded.focus", role="warns")], 2)
-    assert said == (
+    assert said == Said(
         True,
         "1 of 2 statistics drifted from what v1.0.0 was trained on. decoded.focus: PSI 3 is beyond its level 1. None "
         "of these opens an alarm: see whether light, focus or product changed.",
@@ -117,26 +122,33 @@ def test_a_slow_and_a_short_drift_at_once_are_told_together():
         ),
     ],
 )
-def test_what_is_not_known_is_no_pass(verdict, told):
+def test_what_is_not_known_says_so_and_fails_nothing(verdict, told):
+    """Of one delivery it is no news; what the release lacks is told once, by the alarms."""
     rows = _rows(_row("decoded.focus", verdict), _row("novelty", verdict, "29 frames have a value."))
-    assert drift_said(rows, [], 2) == (
-        False,
-        f"Whether it drifted is not known: 29 frames have a value. {told}",
+    assert drift_said(rows, [], 2) == Said(
+        True,
+        f"Not known: 29 frames have a value. {told}",
+        known=False,
     )
 
 
-def test_plain_statistics_alone_are_no_pass_either():
+def test_plain_statistics_alone_do_not_say_whether_it_drifted():
     rows = _rows(
-        _row("decoded.focus", "ok"), _row("novelty", "not_enough"), _row("prepared.focus", "not_enough")
+        _row("decoded.focus", "ok"),
+        _row("novelty", "not_enough", "2 frames have a value."),
+        _row("prepared.focus", "not_enough"),
     )
-    said = drift_said(rows, [], 2)
-    assert not said.passed
-    assert said.why.endswith("Without a verdict: novelty, prepared.focus; the table says why.")
+    assert drift_said(rows, [], 2) == Said(
+        True,
+        "Not known: 2 frames have a value. Nothing is said of it, and no alarm can come of it. None of 1 statistics "
+        "drifted from what v1.0.0 was trained on. Without a verdict: novelty, prepared.focus; the table says why.",
+        known=False,
+    )
 
 
 def test_an_empty_delivery_has_nothing_to_measure():
-    assert drift_said(_rows(), [], 2) == (True, "No capture came: there is nothing to measure.")
-    assert station_said(_rows()) == (True, "No capture came: there is nothing to measure.")
+    assert drift_said(_rows(), [], 2) == Said(True, "No capture came: there is nothing to measure.")
+    assert station_said(_rows()) == Said(True, "No capture came: there is nothing to measure.")
 
 
 def test_a_sound_station_passes_with_its_shares():
@@ -145,7 +157,7 @@ def test_a_sound_station_passes_with_its_shares():
         _row("rejected.low_focus", "ok"),
         _row("repeated", "ok", "0 of 40 captures (0 %), within the 5 % of the spec."),
     )
-    assert station_said(rows) == (
+    assert station_said(rows) == Said(
         True,
         "rejected: 1 of 40 captures (2.5 %), within the 5 % of the spec; repeated: 0 of 40 captures (0 %), within the "
         "5 % of the spec.",
@@ -155,7 +167,7 @@ def test_a_sound_station_passes_with_its_shares():
 def test_a_station_that_loses_frames_says_where_to_look_and_what_never_starts():
     rows = _rows(_row("rejected", "drifted", "9 of 40 captures."), _row("repeated", "ok"))
     said = station_said(rows)
-    assert said == (
+    assert said == Said(
         False,
         "rejected: 9 of 40 captures. An alarm about the station (el1) follows, which never starts a training: look at "
         "it, at light, focus and aim.",
@@ -170,9 +182,10 @@ def test_a_frozen_camera_is_told_as_one():
 
 def test_a_station_of_too_few_captures_is_not_known_to_be_sound():
     rows = _rows(_row("rejected", "not_enough", "2 captures came; a verdict needs 30."))
-    assert station_said(rows) == (
-        False,
-        "Whether the station is sound is not known: 2 captures came; a verdict needs 30.",
+    assert station_said(rows) == Said(
+        True,
+        "Not known: 2 captures came; a verdict needs 30.",
+        known=False,
     )
 
 

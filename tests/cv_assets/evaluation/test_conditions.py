@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 
-from cv_assets.evaluation.conditions import conditions_of, cover
+from cv_assets.evaluation.conditions import conditions_of, cover, lacking
 
 
 def frames(*attributes: dict[str, str]) -> pl.DataFrame:
@@ -23,6 +23,14 @@ def test_every_value_of_an_attribute_is_counted_and_other_attributes_are_not():
 
 def test_no_frames_have_no_condition():
     assert conditions_of(frames(), ["product"]) == {}
+
+
+def test_what_trains_without_enough_golden_frames_is_lacking_and_what_only_judges_is_not():
+    roles = {"train": [POLY, MONO], "golden": [MONO, OTHER], "test": [{"product": "thinfilm"}]}
+    split = pl.concat(frames(*some).with_columns(role=pl.lit(role)) for role, some in roles.items())
+    assert lacking(split, ["product", "lens"], 1) == {"lens=b": 0, "product=poly": 0}
+    assert lacking(split, ["product"], 2) == {"product=mono": 1, "product=poly": 0}
+    assert lacking(split.clear(), ["product"], 2) == {}
 
 
 def test_a_condition_that_trains_needs_as_many_golden_frames_as_the_spec_says():

@@ -79,7 +79,7 @@ def test_bins_hold_all_training_frames_and_the_level_comes_from_each_delivery_le
     assert (row["psi"], row["kl"]) == (sorted(found.psi), sorted(found.kl))
     # Of 8 deliveries the 0.75 quantile is the 6th.
     assert (row["psi_level"], row["kl_level"]) == (row["psi"][5], row["kl"][5])
-    assert (row["frames"], row["deliveries"], row["median"]) == (80, 8, 39)
+    assert (row["frames"], row["deliveries"], row["usual_frames"], row["median"]) == (80, 8, 10, 39)
     assert (row["psi_level_low"], row["psi_level_high"]) == (row["psi"][2], None)
 
 
@@ -111,6 +111,7 @@ def test_a_delivery_with_few_frames_is_in_the_bins_but_gives_no_level():
     frames = pl.concat([_frames(), _frames(4, "z").with_columns(novelty=pl.lit(500.0))])
     row = _rows(frames)["novelty"]
     assert (row["deliveries"], row["frames"], sum(row["counts"])) == (8, 84, 84)
+    assert row["usual_frames"] == 10
 
 
 def test_a_frame_without_a_value_counts_nowhere():
@@ -123,6 +124,7 @@ def test_a_statistic_without_values_has_a_row_and_no_level():
     row = _rows(_frames(novelty=[None] * 80))["novelty"]
     assert (row["frames"], row["counts"], row["psi"], row["psi_level"]) == (0, [0], [], None)
     assert (row["median"], row["least_false_alarms"], row["calibrated"]) == (None, None, False)
+    assert row["usual_frames"] is None
 
 
 def test_a_constant_statistic_does_not_differ_between_deliveries():
@@ -143,7 +145,7 @@ def test_whatever_the_values_the_rows_follow_the_contract(values):
 def test_a_share_is_its_own_measure_and_its_level_a_quantile_of_the_deliveries():
     row = _rows(_frames(), _shares(a=0.1, b=0.3, c=0.2))["rejected"]
     assert row["psi"] == [0, 0, 0, 0, 0, 0.1, 0.2, 0.3]
-    assert (row["psi_level"], row["kl_level"], row["median"]) == (0.1, None, 0)
+    assert (row["psi_level"], row["kl_level"], row["median"], row["usual_frames"]) == (0.1, None, 0, None)
     assert (row["edges"], row["counts"], row["kl"]) == ([], [], [])
     assert (row["frames"], row["deliveries"]) == (80, 8)
 
@@ -199,6 +201,15 @@ def test_frames_are_beyond_a_level_as_a_delivery_would_be():
     near = pl.DataFrame({"novelty": [0.0] * 40, "decoded.focus": [2.5, 1.5] * 20})
     assert beyond_level(rows, near, DRIFT) == {"novelty": False, "decoded.focus": False}
     assert beyond_level(rows, far.head(4), DRIFT) == {}
+
+
+def test_fewer_frames_than_usual_are_held_against_a_higher_level():
+    far, at_level = pl.DataFrame({"novelty": [9.0] * 40}), psi([100] * 4, [0, 0, 0, 40])
+    rows = reference(reference_row(psi_level=at_level - 0.01))
+    assert beyond_level(rows, far, DRIFT) == {"novelty": True}
+    rows = reference(reference_row(psi_level=at_level - 0.01, usual_frames=60))
+    # 3 / 40 less 3 / 60 is 0.025.
+    assert beyond_level(rows, far, DRIFT) == {"novelty": False}
 
 
 def test_the_spec_says_by_which_measure():

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cv_assets.reference.evidently_page import EvidentlyPage, page
+from cv_assets.reference.evidently_page import EvidentlyPage, compared, page
 
 RANDOM = np.random.default_rng(0)
 THEN = pl.DataFrame(
@@ -70,6 +70,38 @@ def test_infinite_values_and_nan_are_no_values():
     odd = pl.Series([np.inf, -np.inf, np.nan] * 20 + [None] * 20)
     made = page(THEN, NOW.with_columns(novelty=odd))
     assert made.left_out["novelty"] == "has 0 values in one of the two sets"
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (1 + np.arange(80) % 3 * 2.2e-16, "varies by less than 1e-09 of its size"),
+        (127.5 + np.arange(80) % 8 * 1.4e-14, "varies by less than 1e-09 of its size"),
+        (np.where(np.arange(80) % 2, 1.7e308, -1.7e308), "has too wide a range"),
+    ],
+)
+def test_a_range_that_bins_cannot_part_is_left_out(odd, why):
+    assert page(THEN, NOW.with_columns(novelty=pl.Series(odd))).left_out["novelty"] == why
+    assert page(NOW.with_columns(novelty=pl.Series(odd)), THEN).left_out["novelty"] == why
+
+
+def test_two_sets_whose_ranges_lie_too_far_apart_are_left_out():
+    low, high = (THEN.select(pl.col("decoded.focus") * 1e300 + far) for far in (-1.5e308, 1.5e308))
+    assert page(low, high).left_out == {"decoded.focus": "has too wide a range"}
+
+
+def test_a_narrow_range_far_from_the_other_one_is_compared():
+    assert page(THEN, NOW.with_columns(pl.col("novelty") + 1e7)).drifted["novelty"]
+
+
+def test_where_the_library_fails_all_the_same_there_is_no_page_and_it_says_why():
+    # What `page` leaves out, handed to the library past it.
+    narrow = pl.DataFrame({"a": 1 + np.arange(60) % 3 * 2.2e-16})
+    made = compared(narrow, narrow, {})
+    assert (made.html, made.drifted) == (b"", {})
+    assert made.beside({"a": True}).startswith(
+        "No page: Evidently could not compare the frames (ValueError: Too many bins"
+    )
 
 
 @pytest.mark.parametrize("now", [NOW.select("capture_id"), NOW.select("decoded.contrast"), NOW.clear()])

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_assets.reference.bins import counts_in, edges_of, kl, psi
-from cv_assets.reference.levels import corrected, least_false_alarms, left_one_out, level, rank
+from cv_assets.reference.levels import (
+    corrected,
+    least_false_alarms,
+    left_one_out,
+    level,
+    noise_of_fewer,
+    rank,
+)
 
 
 def test_each_delivery_is_measured_against_bins_made_of_the_others():
@@ -24,6 +31,7 @@ def test_a_delivery_with_too_few_frames_is_only_among_the_others():
     found = left_one_out(values, deliveries, bins=4, min_frames=3)
     without_few = left_one_out(values[:10], deliveries[:10], bins=4, min_frames=3)
     assert found.deliveries == ("a", "b")
+    assert found.frames.tolist() == [5, 5]
     assert (found.psi != without_few.psi).all()
 
 
@@ -56,6 +64,69 @@ def test_a_level_of_few_deliveries_has_no_upper_end():
     interval = level(np.arange(1.0, 13), 0.9, 0.95)
     assert (interval.low, interval.high) == (8, None)
     assert level(np.array([]), 0.9, 0.95).value is None
+
+
+def test_fewer_frames_than_usual_differ_more_by_as_much_as_their_noise():
+    # 9 degrees of freedom: 9 / 30 less 9 / 60, and half of that for the KL divergence.
+    assert noise_of_fewer("psi", [6] * 10, 30, 60) == pytest.approx(0.15)
+    assert noise_of_fewer("kl", [6] * 10, 30, 60) == pytest.approx(0.075)
+    assert noise_of_fewer("psi", [6] * 10, 60, 60) == noise_of_fewer("psi", [6] * 10, 90, 60) == 0
+
+
+def test_bins_that_nothing_falls_in_make_no_noise():
+    assert noise_of_fewer("psi", [0, 60, 0], 30, 60) == 0
+    assert noise_of_fewer("psi", [30, 0, 30], 30, 60) == pytest.approx(1 / 60)
+
+
+def test_where_it_is_not_known_what_is_usual_nothing_is_made_of_it():
+    assert noise_of_fewer("psi", [6] * 10, 30, None) == 0
+
+
+@pytest.mark.parametrize("measure", ["psi", "kl"])
+def test_frames_of_the_reference_itself_differ_by_the_noise_of_so_many(measure):
+    random = np.random.default_rng(3)
+    reference = random.normal(size=100_000)
+    edges = edges_of(reference, 10)
+    counts = counts_in(edges, reference)
+    of = {"psi": psi, "kl": kl}[measure]
+    few, usual = (
+        np.mean([of(counts, counts_in(edges, random.normal(size=size))) for _ in range(1500)])
+        for size in (400, 1600)
+    )
+    assert few - usual == pytest.approx(noise_of_fewer(measure, counts, 400, 1600), rel=0.1)
+
+
+def test_deliveries_of_half_the_frames_are_flagged_about_as_often_as_the_usual_ones():
+    """Ordinary deliveries, upwards only, at the 0.9 quantile and a tolerance of 0.2; uncorrected it is one in four."""
+    usual, half, uncorrected = np.mean([_flagged(seed) for seed in range(8)], axis=0)
+    assert usual == pytest.approx(0.09, abs=0.03)
+    assert half == pytest.approx(usual, abs=0.03)
+    assert uncorrected > 2 * usual
+
+
+def _flagged(seed: int) -> tuple[float, float, float]:
+    """Shares of ordinary deliveries of 60 frames, of 30 frames and of these without correction."""
+    random = np.random.default_rng(seed)
+
+    def deliveries(number: int, frames: int) -> np.ndarray:
+        return random.normal(0, 0.15, (number, 1)) + random.normal(size=(number, frames))
+
+    reference = deliveries(20, 60)
+    found = left_one_out(reference.ravel(), np.repeat(np.arange(20), 60), bins=10, min_frames=30)
+    edges = edges_of(reference.ravel(), 10)
+    counts, median = counts_in(edges, reference.ravel()), np.median(reference)
+    ordinary = level(found.psi, 0.9, 0.95).value
+
+    def flagged(some: np.ndarray, noise: float) -> float:
+        beyond = [psi(counts, counts_in(edges, one)) > max(ordinary + noise, 0.2) for one in some]
+        return float(np.mean(beyond & (np.median(some, axis=1) > median)))
+
+    small = deliveries(200, 30)
+    return (
+        flagged(deliveries(200, 60), 0.0),
+        flagged(small, noise_of_fewer("psi", counts, 30, 60)),
+        flagged(small, 0.0),
+    )
 
 
 def test_a_quantile_corrected_for_many_statistics_is_the_largest_of_few_deliveries():

@@ -2,7 +2,7 @@
 
 from make_drift import reference, reference_row, share_row
 
-from cv_assets.reference.words import calibration_said
+from cv_assets.reference.words import calibration_said, it_takes
 from cv_assets.spec.drift import Drift
 
 DRIFT = Drift()
@@ -16,8 +16,17 @@ def test_a_calibrated_reference_says_the_least_false_alarms_that_it_can_promise(
     # The 0.9 quantile of 12 is the 11th: a 13th lies beyond it in 2 of 13 cases.
     assert why == (
         "12 deliveries of 30 training frames and more. At most about 15 % of ordinary deliveries exceed the novelty's "
-        "level; 2 in a row open an alarm. No level of 12 deliveries can promise less than 7.7 %. The levels of what "
-        "only warns are corrected for 2 statistics: 12 deliveries give no higher level than their largest difference."
+        "level; an alarm takes 2 in a row or 3 of 5. No level of 12 deliveries can promise less than 7.7 %. The levels "
+        "of what only warns are corrected for 2 statistics: 12 deliveries give no higher level than their largest "
+        "difference."
+    )
+
+
+def test_with_a_patience_of_one_an_alarm_takes_one():
+    assert it_takes(1) == "one"
+    assert (
+        "an alarm takes one."
+        in calibration_said(reference(reference_row(), reference_row("a")), Drift(patience=1)).why
     )
 
 

@@ -13,10 +13,10 @@ from cv_assets.release.history import (
     another_passes,
     conclude,
     next_version,
-    release_in_force,
     roll_back,
 )
 from cv_assets.release.schema import Releases
+from cv_assets.requests.base import release_in_force
 from cv_assets.spec.evaluation import Release
 
 EMPTY = Releases.create_empty()
@@ -45,6 +45,7 @@ def request(candidate: str = "c1", released_version: str | None = None) -> dict[
         "candidate": candidate,
         "reason": "person",
         "released_version": released_version,
+        "requested_at": ADA.at,
         "spec_digest": "s",
     }
 
@@ -128,6 +129,17 @@ def test_a_candidate_whose_base_moved_is_refused_and_told_to_evaluate_again():
     row = last(end(first, request("c2", released_version=None)))
     assert row["outcome"] == "refused"
     assert row["why"].startswith("evaluated against no release, v1.0.0 is in force: request a new candidate")
+
+
+def test_a_candidate_of_before_a_roll_back_to_its_base_is_refused():
+    later = Conclusion(approver="ada", approve=True, why="", at=datetime(2026, 3, 5, 8, 30, tzinfo=UTC))
+    history = roll_back(two_releases(), version="v1.0.0", conclusion=later, policy=BY_A_PERSON)
+    assert last(end(history, request("c3", "v1.0.0")))["why"] == (
+        "requested before v1.0.0 was put back in force (2026-03-05 08:30 UTC): request a new candidate and evaluate "
+        "again"
+    )
+    again = {**request("c4", "v1.0.0"), "requested_at": later.at}
+    assert last(end(history, again))["outcome"] == "released"
 
 
 def test_a_candidate_of_an_older_spec_is_refused():

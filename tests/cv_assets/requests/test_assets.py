@@ -1,5 +1,6 @@
 """A training request as it is published: one at a time, whoever else asks meanwhile."""
 
+import dagster as dg
 import pytest
 from make_retraining import DRIFT, KPI, Plant
 from run_results import checks, failure, passed
@@ -69,6 +70,22 @@ def test_of_two_requests_from_one_commit_the_second_reads_the_first_and_gives_wa
     for given_way in (second, again):
         assert not given_way.asset_materializations_for_node("trained")
     assert plant.tables.head().partitions("training_request") == ["kpi-r1-overkill-1"]
+
+
+def test_one_that_gave_way_to_another_request_is_no_failure_even_where_nothing_is_tried_again(plant):
+    request = ask(plant, retrain_on_drift, DRIFT)
+    kpi = by_hand(ask(plant, retrain_on_kpi, KPI))
+    plant.alarms(DRIFT)
+    plant.tables.lake.meanwhile = lambda: plant.run(kpi)
+    assert not plant.run(request, **{"dagster/max_retries": "0"}).success
+    plant.conclude("kpi-r1-overkill-1", "refused")
+    assert plant.tick(retrain_on_drift).run_requests[0].run_key == "drift-r1-2"
+
+
+def test_a_run_that_failed_otherwise_calls_a_person_although_it_re_executes_one_that_gave_way(plant):
+    plant.alarms(DRIFT)
+    plant.record(dg.DagsterRunStatus.FAILURE, "drift-r1-1", **{"cv_assets/gave_way": "the run before"})
+    assert "a person is called" in plant.tick(retrain_on_drift)
 
 
 def by_hand(request):

@@ -6,7 +6,13 @@ import polars as pl
 import pytest
 
 from cv_assets.labels.schema import BenchmarkFrames
-from cv_assets.requests.base import name_mistake, new_request, same_request, version_in_force
+from cv_assets.requests.base import (
+    base_is_in_force,
+    name_mistake,
+    new_request,
+    release_in_force,
+    same_request,
+)
 from cv_assets.requests.schema import TrainingRequest
 
 
@@ -41,11 +47,12 @@ def test_a_request_remembers_the_newest_benchmark_and_what_is_in_force():
 
 def test_after_a_rollback_the_version_rolled_back_to_is_in_force():
     rows = [("released", "v1.0.0"), ("released", "v1.1.0"), ("rolled_back", "v1.0.0"), ("refused", None)]
-    assert version_in_force(pl.DataFrame(rows, schema=["outcome", "version"], orient="row")) == "v1.0.0"
+    now = release_in_force(pl.DataFrame(rows, schema=["outcome", "version"], orient="row"))
+    assert now == {"outcome": "rolled_back", "version": "v1.0.0"}
 
 
 def test_only_refusals_put_nothing_in_force():
-    assert version_in_force(pl.DataFrame({"outcome": ["refused"], "version": [None]})) is None
+    assert release_in_force(pl.DataFrame({"outcome": ["refused"], "version": [None]})) is None
 
 
 def test_asking_again_at_another_time_is_the_same_request():
@@ -65,3 +72,19 @@ def test_a_candidates_name_can_be_part_of_a_branch_and_a_path(name):
 def test_two_candidates_never_differ_only_by_case():
     assert name_mistake("March", ["march"]) == "'March' differs from the candidate 'march' only by case"
     assert not name_mistake("march", ["march", "april"])
+
+
+@pytest.mark.parametrize(
+    ("version", "day", "holds"),
+    [("v1.0.0", 5, True), ("v1.0.0", 4, True), ("v1.0.0", 2, False), ("v1.1.0", 5, False), (None, 5, False)],
+)
+def test_a_request_has_its_base_only_while_that_very_row_is_in_force(version, day, holds):
+    rolled_back = {"version": "v1.0.0", "concluded_at": datetime(2026, 3, 4, tzinfo=UTC)}
+    asked = {"released_version": version, "requested_at": datetime(2026, 3, day, tzinfo=UTC)}
+    assert base_is_in_force(asked, rolled_back) is holds
+
+
+def test_before_the_first_release_a_request_has_no_base_and_needs_none():
+    asked = {"released_version": None, "requested_at": datetime(2026, 3, 2, tzinfo=UTC)}
+    assert base_is_in_force(asked, None)
+    assert not base_is_in_force({**asked, "released_version": "v1.0.0"}, None)

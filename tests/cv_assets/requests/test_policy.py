@@ -12,7 +12,6 @@ from cv_assets.requests.policy import (
     World,
     decide,
     gives_way,
-    number_in_force,
     requested,
     scheduled,
 )
@@ -190,17 +189,59 @@ def test_a_candidate_of_another_base_or_spec_is_in_nobodys_way():
             ("open", "v1.1.0", "s"),
         )
     )  # fmt: skip
-    releases = pl.DataFrame(
-        {
-            "number": [1, 2, 3],
-            "outcome": ["released", "released", "refused"],
-            "version": ["v1.0.0", "v1.1.0", None],
-            "candidate": ["first", "second", "concluded"],
-        }
+    releases = history(
+        ("released", "v1.0.0", "first"), ("released", "v1.1.0", "second"), ("refused", None, "concluded")
     )
     assert [one.candidate for one in requested(rows, releases, "s") if one.open] == ["open"]
-    assert number_in_force(releases) == 2
-    assert number_in_force(pl.DataFrame()) is None
+
+
+def history(*ended, **changed):
+    """Rows of releases that were concluded an hour after one another, the last one an hour before noon."""
+    first = {"model": "cnn", "spec_digest": "s", **changed}
+    return pl.DataFrame(
+        [
+            {
+                **first, "number": number, "outcome": outcome, "version": version, "candidate": candidate,
+                "concluded_at": NOON - timedelta(hours=len(ended) + 1 - number),
+            }
+            for number, (outcome, version, candidate) in enumerate(ended, 1)
+        ]
+    )  # fmt: skip
+
+
+def published(*candidates, at=NOON, spec_digest="s"):
+    """Rows of training_request, all made under v1.0.0."""
+    told = ("drift", "drift-r1", "retrain_on_drift", at, spec_digest, "v1.0.0", "run1")
+    columns = (
+        "candidate", "reason", "evidence", "requested_by", "requested_at", "spec_digest", "released_version", "run",
+    )  # fmt: skip
+    return pl.DataFrame([(one, *told) for one in candidates], schema=columns, orient="row")
+
+
+def test_a_roll_back_revives_no_candidate_that_was_requested_before_it():
+    releases = history(
+        ("released", "v1.0.0", "first"), ("released", "v1.1.0", "second"), ("rolled_back", "v1.0.0", "first")
+    )
+    asked = [
+        requested(published("drift-r1-1", at=NOON + timedelta(hours=hour)), releases, "s")[0].open
+        for hour in (-2.5, -1, 0)
+    ]
+    assert asked == [False, True, True]
+
+
+def test_only_a_candidate_that_was_judged_or_still_may_be_spends_labels():
+    def spends(releases, asked=None):
+        (one,) = requested(published("c") if asked is None else asked, releases, "s")
+        return one.spends_labels
+
+    first, refused = ("released", "v1.0.0", "first"), ("refused", None, "c")
+    assert spends(history(first))
+    assert spends(history(first, refused))
+    assert not spends(history(first, refused, model=None)), "declined: its training had failed"
+    assert not spends(history(first), published("c", spec_digest="old")), "the spec changed"
+    assert not spends(history(first, refused), published("c", spec_digest="old")), (
+        "refused for the spec alone"
+    )
 
 
 def test_the_schedule_asks_like_an_alarm_once_per_time():
@@ -216,6 +257,14 @@ def test_the_schedule_asks_like_an_alarm_once_per_time():
     )
     assert decide(asks, again, RULES, NOON).why == (
         "schedule-20260302T1200: schedule-20260302T1200-1 was requested for this time already."
+    )
+
+
+def test_the_schedule_waits_for_golden_frames_of_what_would_train_too():
+    world = World([], [], 1, "v1.0.0", [])
+    asks = scheduled(NOON, 200, world, ["product=poly"])
+    assert decide(asks, world, RULES, NOON).why == (
+        "schedule-20260302T1200: waits until the benchmark holds golden frames of product=poly."
     )
 
 

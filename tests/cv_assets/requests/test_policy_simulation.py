@@ -86,7 +86,7 @@ class Plant:
         self.releases = [("released", "v1.0.0", "first")]
         self.alarms: dict[str, Alarm] = {}
         self.requests: dict[str, Requested] = {}
-        self.bases: dict[str, tuple[str, str]] = {}
+        self.bases: dict[str, tuple[int | None, str]] = {}
         self.seen: dict[str, int] = {}
         self.decided: dict[str, bool] = {}
         self.table: list[dict] = [STATION]
@@ -107,7 +107,7 @@ class Plant:
 
     def is_open(self, candidate: str) -> bool:
         concluded = candidate in {name for _, _, name in self.releases}
-        return not concluded and self.bases[candidate] == (self.in_force[1], self.digest)
+        return not concluded and self.bases[candidate] == (self.in_force[0], self.digest)
 
     def automatic(self) -> list[str]:
         return [name for name, one in self.requests.items() if one.reason in AUTOMATIC]
@@ -254,7 +254,7 @@ class Plant:
             self.check_request(run, alarm)
         self.publications += 1
         self.requests[asked.candidate] = asked
-        self.bases[asked.candidate] = (run.pin.world.version, run.pin.digest)
+        self.bases[asked.candidate] = (run.pin.world.number, run.pin.digest)
         if asked.evidence in self.alarms:
             self.seen[asked.evidence] = self.alarms[asked.evidence].labels
 
@@ -270,7 +270,7 @@ class Plant:
         assert not self.alarms[asked.evidence].lacks
         earlier = [self.requests[name].requested_at for name in self.automatic()]
         assert all(asked.requested_at - one >= timedelta(hours=RULES.cooldown_hours) for one in earlier)
-        if (run.pin.world.version, run.pin.digest) == (self.in_force[1], self.digest):
+        if (run.pin.world.number, run.pin.digest) == (self.in_force[0], self.digest):
             assert not any(self.is_open(one) for one in self.requests)
 
     @staticmethod

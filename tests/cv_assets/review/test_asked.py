@@ -36,8 +36,8 @@ def test_where_nothing_was_inspected_nobody_is_asked():
     assert asked(inspections(), {"d1"}).is_empty()
 
 
-def whole(*rows, patience=2):
-    return whole_deliveries(metrics(*rows), patience).rows()
+def whole(*rows, patience=2, in_force=1):
+    return whole_deliveries(metrics(*rows), patience, in_force).rows()
 
 
 def test_each_delivery_of_a_drift_says_what_is_unusual_beside_which_other_and_since_when_it_is_known():
@@ -45,10 +45,16 @@ def test_each_delivery_of_a_drift_says_what_is_unusual_beside_which_other_and_si
     known = NOON.replace(day=3, hour=1)  # m12 was measured
     looks = "its delivery looks unlike what v1.0.0 was trained on"
     assert whole(*rows) == [
-        ("m11", known, f"{looks}, and so does m12 after it"),
-        ("m12", known, f"{looks}, as m11 before it"),
-        ("m13", known, f"{looks}, as m12 before it"),
+        ("m11", known, f"{looks}, and so does m12 after it", True),
+        ("m12", known, f"{looks}, as m11 before it", True),
+        ("m13", known, f"{looks}, as m12 before it", True),
     ]
+
+
+@pytest.mark.parametrize(("in_force", "asked_about"), [(1, True), (2, False), (None, False)])
+def test_a_drift_is_still_asked_about_while_the_release_that_judged_it_is_in_force(in_force, asked_about):
+    rows = [metric_row(f"m{hour}", "drifted", hour=hour) for hour in (11, 12)]
+    assert [row[3] for row in whole(*rows, in_force=in_force)] == [asked_about, asked_about]
 
 
 def test_what_comes_later_changes_no_words_of_earlier_deliveries():
@@ -83,7 +89,7 @@ def test_they_are_the_drifted_deliveries_each_once(said):
     rows = metrics(
         *(metric_row(f"m{n}", one, hour=n, station=place, rank=0.9) for n, (one, place) in enumerate(said))
     )
-    found = whole_deliveries(rows, 2)
+    found = whole_deliveries(rows, 2, in_force=1)
     assert set(found["delivery"]) == drifted_deliveries(rows, 2)
     assert found["delivery"].n_unique() == found.height
     assert found["drifted_since"].null_count() == 0

@@ -239,11 +239,20 @@ def test_a_drifted_delivery_goes_to_people_whole(tables, inspect, refresh, tasks
     for hour, delivery in enumerate(("d1", "d2")):
         rows = metrics(metric_row(delivery, "drifted", hour=hour))
         publish_by_hand(tables.lake, {table_path("drift_metrics", delivery): parquet(rows)})
+    publish_by_hand(tables.lake, {table_path("releases"): parquet(released("v1.0.0"))})
     result = refresh()
     assert passed(result)["nobody_is_forgotten"]
     assert {(task["part"], task["reason"]) for task in tasks()} == {(part, "drifted") for part in "abc"}
     assert metadata(result, "review_queue")["drifted deliveries"] == 2
     assert tables.head().table("review_queue")["probability"].to_list() == [1, 1, 1]
+    publish_by_hand(tables.lake, {table_path("releases"): parquet(released("v1.0.0", "v1.1.0"))})
+    result = refresh()
+    assert passed(result)["nobody_is_forgotten"]
+    assert {(task["part"], task["reason"]) for task in tasks()} == {
+        ("a", "low_confidence"),
+        ("b", "random_audit"),
+    }
+    assert metadata(result, "review_queue")["drifted deliveries"] == 0
 
 
 @pytest.fixture

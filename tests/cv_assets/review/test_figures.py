@@ -26,17 +26,17 @@ def legend(figure):
     return {text.get_text() for text in figure.legends[0].get_texts()}
 
 
-def test_what_is_ok_broken_and_not_known_is_told_apart_beside_its_bound():
-    figure = kpis_figure(windows("not_enough", "ok", "broken"))
-    assert legend(figure) == {"not enough to tell", "ok", "broken", "bound"}
+def test_what_is_met_undecided_broken_and_not_known_is_told_apart_beside_its_bound():
+    figure = kpis_figure(windows("not_enough", "met", "undecided", "broken"))
+    assert legend(figure) == {"not enough to tell", "met", "undecided", "broken", "bound"}
     assert [axis.get_title().partition(":")[0] for axis in figure.axes] == list(METRICS)
 
 
 def test_each_release_is_named_where_it_begins():
-    rows = pl.concat([windows("ok", "ok"), windows("unbounded", release="v1.1.0", number=2)])
+    rows = pl.concat([windows("met", "met"), windows("unbounded", release="v1.1.0", number=2)])
     assert [text.get_text() for text in kpis_figure(rows).axes[0].texts] == ["v1.0.0", "v1.1.0"]
 
 
 def test_one_window_is_a_picture_too():
-    (name,) = kpis_figure(windows("ok")).axes[3].get_xticklabels()
+    (name,) = kpis_figure(windows("met")).axes[3].get_xticklabels()
     assert name.get_text() == "v1.0.0-d0"

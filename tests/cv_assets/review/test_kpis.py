@@ -131,8 +131,8 @@ def test_what_was_decided_before_any_release_is_no_release_s_doing():
 @pytest.mark.parametrize(
     ("reviewed", "failed", "judged", "said"),
     [
-        (200, 1, "ok", "at most 0.25 is asked for, and all of the interval meets it"),
-        (40, 1, "ok", "at most 0.25 is asked for, and the interval does not rule it out"),
+        (200, 1, "met", "at most 0.25 is asked for, and all of the interval meets it"),
+        (40, 1, "undecided", "at most 0.25 is asked for, and the interval does not rule it out"),
         (40, 7, "broken", "at most 0.25 is asked for, and all of the interval breaks it"),
     ],
 )
@@ -179,6 +179,42 @@ def test_while_too_little_of_what_was_asked_is_answered_nothing_is_said():
     assert one(measured(enough, spec=settings_of(min_answered=0.8)), "overkill")["value"] == 1
 
 
+def test_rejected_frames_that_nobody_can_label_silence_no_kpi():
+    bounded = settings_of(min_samples=30, min_answered=0.8, bounds=({"metric": "overkill", "at_most": 0.1},))
+    parts = [
+        captures(
+            f"d{n}", n,
+            (80, PASS, False, None), (8, PASS, True, "sound"), (40, FAIL, False, None), (4, FAIL, True, "sound"),
+            (10, REVIEW, False, "sound"), (12, "frame_rejected", False, None),
+        )
+        for n in range(10)
+    ]  # fmt: skip
+    row = one(measured(*parts, spec=bounded), "overkill", "d9")
+    assert (row["verdict"], row["captures"], row["asked"], row["answered"]) == ("broken", 1540, 220, 220)
+    # Nor are they taken to be like what was answered: 40 of 80 + 10 + 40 sound parts of a delivery fail.
+    assert row["value"] == pytest.approx(40 / (80 + 10 + 40))
+
+
+def test_a_rejected_frame_that_people_could_label_is_a_sample():
+    found = measured(captures("d1", 0, (3, FAIL, True, "sound"), (2, "frame_rejected", False, "sound")))
+    row = one(found, "overkill")
+    assert (row["asked"], row["answered"], row["samples"]) == (3, 3, 5)
+    assert row["value"] == pytest.approx(30 / 32)
+    assert row["answered_at"] == NOON + timedelta(minutes=64)
+
+
+def test_where_all_that_people_saw_was_rejected_the_other_verdicts_still_speak():
+    kinds = (3, PASS, True, "sound"), (3, FAIL, True, "defective"), (4, "frame_rejected", False, None)
+    found = measured(captures("d1", 0, *kinds))
+    assert (one(found, "escape_rate")["value"], one(found, "review_share")["value"]) == (0, 0.4)
+
+
+def test_where_everything_was_rejected_nothing_is_said():
+    found = measured(captures("d1", 0, (4, "frame_rejected", False, None)))
+    verdicts = dict(found.select("metric", "verdict").iter_rows())
+    assert verdicts == dict.fromkeys(METRICS, "not_enough") | {"review_share": "unbounded"}
+
+
 def test_where_nobody_answered_for_one_kind_of_verdict_nothing_is_said_of_it():
     found = measured(
         captures(
@@ -198,7 +234,7 @@ def test_where_all_pass_none_fails_whatever_people_answer_and_precision_is_no_fi
     found = measured(
         captures("d1", 0, (50, PASS, False, None)), spec=settings_of(min_samples=30, bounds=bounds)
     )
-    assert (one(found, "overkill")["verdict"], one(found, "overkill")["value"]) == ("ok", 0)
+    assert (one(found, "overkill")["verdict"], one(found, "overkill")["value"]) == ("met", 0)
     assert one(found, "overkill")["why"] == (
         "0.000 of the sound fail: no capture gets FAIL; at most 0.25 is asked for, and all of the interval meets it"
     )
@@ -238,7 +274,7 @@ def test_the_newest_answer_that_counts_is_told_and_none_for_what_needs_none():
 CAPTURES = st.lists(
     st.tuples(
         st.integers(0, 4),  # delivery
-        st.sampled_from([PASS, REVIEW, FAIL]),
+        st.sampled_from([PASS, REVIEW, FAIL, "frame_rejected"]),
         st.booleans(),
         st.sampled_from(["sound", "defective", None]),
         st.sampled_from(["m1", "m2", None]),

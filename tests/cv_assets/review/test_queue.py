@@ -25,10 +25,10 @@ from cv_assets.review.schema import REASONS, ReviewQueue
 from cv_assets.spec.inspection import Review
 
 REVIEW = Review(due_hours=2)
-NO_DRIFT = whole_deliveries(metrics(), patience=2)
+NO_DRIFT = whole_deliveries(metrics(), patience=2, in_force=1)
 
 
-def asked(verdicts=(), captures=(), voted=(), golden=(), measured=()):
+def asked(verdicts=(), captures=(), voted=(), golden=(), measured=(), in_force=1):
     """The queue of these rows; the captures of the verdicts are known."""
     theirs = [capture(row["capture_id"]) | {"frame_id": row["frame_id"]} for row in verdicts]
     return queue.review_queue(
@@ -36,7 +36,7 @@ def asked(verdicts=(), captures=(), voted=(), golden=(), measured=()):
         raw_frames=raw_frames(*theirs, *captures),
         label_table=labels(*voted),
         benchmark_frames=benchmark(*golden),
-        whole=whole_deliveries(metrics(*measured), patience=2),
+        whole=whole_deliveries(metrics(*measured), patience=2, in_force=in_force),
         review=REVIEW,
     )
 
@@ -145,6 +145,31 @@ def test_what_was_asked_about_before_the_drift_was_known_keeps_its_due_time_and_
     assert [(row["state"], row["answer"]) for row in rows] == [("answered", "sound"), ("open", None)]
 
 
+def test_what_only_a_drift_asked_for_and_nobody_answered_leaves_with_the_release_that_judged_it():
+    verdicts = [
+        verdict(capture("a", delivery="d2"), "below_lower"),
+        verdict(capture("b", delivery="d2"), "below_lower"),
+        verdict(capture("c", delivery="d2"), "low_confidence", minute=11),
+        verdict(capture("d", delivery="d3"), "above_upper", audit=True, minute=12),
+        verdict(capture("e", delivery="d3"), "above_upper"),
+    ]
+    said = [label("b", "ann", "bob", agreed="sound"), label("e", "ann")]
+    before = asked(verdicts, voted=said, measured=DRIFT)
+    assert set(before["reason"]) == {"drifted"}
+    assert sorted(before["capture_id"]) == ["a", "b", "c", "d", "e"]
+    after = asked(verdicts, voted=said, measured=DRIFT, in_force=2)
+    told = after.sort("capture_id").select("capture_id", "reason", "state", "probability")
+    assert told.rows() == [
+        ("b", "drifted", "answered", 1),
+        ("c", "low_confidence", "open", 1),
+        # It was to be asked about for sure, and the KPIs of its release weigh it so.
+        ("d", "random_audit", "open", 1),
+        ("e", "unsure_label", "unresolved", 1),
+    ]
+    due = {row["capture_id"]: row["opened_at"] for row in after.iter_rows(named=True)}
+    assert (due["c"], due["d"]) == (minutes(11), minutes(12))
+
+
 def test_votes_that_do_not_decide_are_asked_about_also_without_a_verdict():
     row = one(
         asked(
@@ -234,9 +259,16 @@ VERDICTS = st.lists(
 LABELS = st.dictionaries(NAMES, st.sampled_from([None, "sound", "defective"]), max_size=5)
 
 
-@given(VERDICTS, LABELS, st.sets(NAMES, max_size=2), st.booleans(), st.randoms(use_true_random=False))
+@given(
+    VERDICTS,
+    LABELS,
+    st.sets(NAMES, max_size=2),
+    st.booleans(),
+    st.sampled_from([1, 2]),
+    st.randoms(use_true_random=False),
+)
 def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
-    given_verdicts, voted, golden, second_drifts, random
+    given_verdicts, voted, golden, second_drifts, in_force, random
 ):
     captures = [
         capture(f"{name}{n}", name, minute=n % 3, delivery=f"d{n % 4}")
@@ -244,7 +276,7 @@ def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
     ]
     captures += [capture(name, minute=1) for name in "abcde"]
     measured = [metric_row("d1", "drifted", hour=1), metric_row("d2", "drifted", hour=2)] * second_drifts
-    whole = whole_deliveries(metrics(*measured), patience=2)
+    whole = whole_deliveries(metrics(*measured), patience=2, in_force=in_force)
     rows = [
         verdict(captured, reason, audit=audit, minute=minute)
         for captured, (_, reason, audit, minute) in zip(captures, given_verdicts, strict=False)
@@ -262,13 +294,17 @@ def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
     audited = {row["frame_id"] for row in rows if row["audit"]}
     undecided = {frame(name) for name, answer in voted.items() if answer is None}
     assert items["frame_id"].n_unique() == items.height
-    drifted = {row["frame_id"] for row in rows if second_drifts and row["delivery"] in ("d1", "d2")}
+    known = {frame(name) for name, answer in voted.items() if answer} | {frame(name) for name in golden}
+    of_drift = [row for row in rows if second_drifts and row["delivery"] in ("d1", "d2")]
+    drifting, in_drift = ({row[name] for row in of_drift} for name in ("capture_id", "frame_id"))
+    drifted = in_drift if in_force == 1 else in_drift & known
     assert set(items["frame_id"]) == in_review | audited | undecided | drifted
     assert set(items.filter(reason="drifted")["frame_id"]) == drifted
-    forgotten = queue.forgotten(items, tables["inspections"], tables["label_table"], whole["delivery"])
+    forgotten = queue.forgotten(
+        items, tables["inspections"], tables["label_table"], whole.filter("still_asked")["delivery"]
+    )
     assert forgotten.is_empty()
 
-    known = {frame(name) for name, answer in voted.items() if answer} | {frame(name) for name in golden}
     assert set(items.filter(state="answered")["frame_id"]) == set(items["frame_id"]) & known
     assert set(queue.waiting(items)["frame_id"]) == set(items["frame_id"]) - known
     for row in items.iter_rows(named=True):
@@ -276,7 +312,8 @@ def test_whatever_the_tables_hold_each_frame_that_needs_a_person_is_there_once(
         above = REASONS[: REASONS.index(row["reason"])]
         assert not reasons.intersection(above)
         assert row["due_at"] - row["opened_at"] == timedelta(hours=2)
-        assert row["probability"] == (0.1 if row["reason"] == "random_audit" else 1)
+        drawn, drifts = row["reason"] == "random_audit", row["capture_id"] in drifting
+        assert row["probability"] == (0.1 if drawn and not drifts else 1)
 
     shuffled = {
         name: table.sample(fraction=1, shuffle=True, seed=random.randrange(1000))

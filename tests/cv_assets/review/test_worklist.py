@@ -29,7 +29,7 @@ def items(*voted):
         raw_frames=raw_frames(*captures),
         label_table=labels(label("done", "ann", "bob", agreed="sound"), *voted),
         benchmark_frames=benchmark(),
-        whole=whole_deliveries(metrics(), patience=2),
+        whole=whole_deliveries(metrics(), patience=2, in_force=1),
         review=Review(due_hours=1),
     )
     return waiting(queue)
