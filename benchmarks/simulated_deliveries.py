@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_assets.reference.bins import counts_in, edges_of, psi
-from cv_assets.reference.levels import left_one_out, level
+from cv_assets.reference.levels import left_one_out
+from cv_assets.reference.quantiles import level
 from cv_assets.spec.drift import Drift
 
 REFERENCE: Final = 12

@@ -20,8 +20,9 @@ from cv_assets.evaluation.band import OperatingBand, choose_band, verdict
 from cv_assets.evaluation.metrics import Judged, overall, roc_auc
 from cv_assets.frames.preparation import decode, prepare
 from cv_assets.reference.bins import counts_in, edges_of, kl, psi
-from cv_assets.reference.levels import left_one_out, level, rank
+from cv_assets.reference.levels import left_one_out, rank
 from cv_assets.reference.novelty import FeatureSettings, NoveltyReference, cross_fitted
+from cv_assets.reference.quantiles import level
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.spec.schema import Spec
 from cv_assets.spec.training import FrozenRecipe, Model

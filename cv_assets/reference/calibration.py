@@ -13,10 +13,10 @@ from cv_assets.reference.levels import (
     corrected,
     least_false_alarms,
     left_one_out,
-    level,
     noise_of_fewer,
 )
 from cv_assets.reference.measured import statistics_of
+from cv_assets.reference.quantiles import level
 from cv_assets.reference.schema import NOVELTY, DriftReference
 from cv_assets.reference.statistics import SHARES, station_shares
 from cv_assets.spec.drift import Drift

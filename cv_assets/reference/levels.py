@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_assets.reference.bins import Counts, Numbers, Vector, counts_in, edges_of, kl, psi
-from cv_assets.reference.quantiles import Interval, quantile_interval
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,6 @@ def left_one_out(
     values_K2 = np.array(list(measured.values()), dtype=np.float64).reshape(len(measured), 2)
     frames_K = frames[np.isin(names, list(measured))].astype(np.int64)
     return Differences(tuple(measured), values_K2[:, 0], values_K2[:, 1], frames_K)
-
-
-def level(differences_K: Vector, quantile: float, confidence: float) -> Interval:
-    """The `quantile` of what ordinary deliveries differ by, with its interval; all None without any.
-
-    The smallest of the differences that at least this share of them does not exceed. Few deliveries leave the ends
-    open, and a quantile above 1 - 1 / K is the largest difference seen.
-    """
-    return quantile_interval(differences_K, quantile, confidence)
 
 
 def noise_of_fewer(measure: str, counts: Numbers, frames: int, usual: int | None) -> float:

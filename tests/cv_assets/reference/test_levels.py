@@ -10,10 +10,10 @@ from cv_assets.reference.levels import (
     corrected,
     least_false_alarms,
     left_one_out,
-    level,
     noise_of_fewer,
     rank,
 )
+from cv_assets.reference.quantiles import level
 
 
 def test_each_delivery_is_measured_against_bins_made_of_the_others():
