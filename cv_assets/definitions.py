@@ -36,8 +36,7 @@ from sensors.new_deliveries import new_deliveries
 from sensors.new_exports import new_exports
 from sensors.notices import notices
 from sensors.release_passed_candidates import release_passed_candidates
-from sensors.retrain_on_drift import retrain_on_drift
-from sensors.retrain_on_kpi import retrain_on_kpi
+from sensors.retrain_on_alarms import retrain_on_drift, retrain_on_kpi
 from sensors.retrain_on_schedule import retrain_on_schedule
 from sensors.review_changes import review_changes
 from sensors.spec_changes import spec_changes

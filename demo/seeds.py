@@ -141,7 +141,7 @@ def _drift(cells: Cells, parts: Cast, spec: Spec) -> dict[str, Any]:
         "poly_drifted": _drifted(poly),
         "poly_deliveries": poly.height,
         "first_warns": poly["verdict"][0] == "drifted",
-        "second_alarms": bool((poly["verdict"][:2] == "drifted").all()),
+        "second_alarms": _alarms(poly.head(2), spec),
         "later_warnings": _drifted(later),
         "later_deliveries": later.height,
         "later_alarm": _alarms(later, spec),

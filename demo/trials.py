@@ -7,7 +7,7 @@ out of training as the product does, and go to people in an inspection. Shapes: 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cv_assets.drift.inspected import Inspected
+from cv_assets.drift.metrics import metrics
 from cv_assets.evaluation.band import OperatingBand, choose_band, verdict
 from cv_assets.evaluation.metrics import Judged, overall, roc_auc
 from cv_assets.frames.preparation import decode, prepare
-from cv_assets.reference.bins import counts_in, edges_of, kl, psi
-from cv_assets.reference.levels import left_one_out, rank
+from cv_assets.frames.schema import PreparedFrames
+from cv_assets.reference.calibration import calibrate, delivery_shares
 from cv_assets.reference.novelty import FeatureSettings, NoveltyReference, cross_fitted
-from cv_assets.reference.quantiles import level
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.spec.schema import Spec
 from cv_assets.spec.training import FrozenRecipe, Model
@@ -41,6 +42,8 @@ Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 CLASSES = ("sound", "defective")
+
+_NO_SHARES = delivery_shares(PreparedFrames.create_empty())
 
 
 @dataclass(frozen=True)
@@ -142,40 +145,39 @@ def drift(
 ) -> pl.DataFrame:
     """The novelty of modules that arrive one after another, each a delivery, as rows of drift_metrics.
 
-    `reference` are the modules that release number `release` trained on. Only the columns that episodes are made of
-    are there, and psi and its level.
+    `reference` are the modules that release number `release` trained on.
     """
     trained_N, features_ND = cells.of(reference), cells.features[NOVELTY]
     deliveries = cells.modules[trained_N].astype(np.str_)
     own_N = cross_fitted(features_ND[trained_N], deliveries, spec.drift.novelty)
     fitted = NoveltyReference.fit(features_ND[trained_N], spec.drift.novelty, _settings(spec))
-    loo = left_one_out(own_N, deliveries, bins=spec.drift.bins, min_frames=spec.drift.min_frames)
-    edges = edges_of(own_N, spec.drift.bins)
-    measure, ordinary = (psi, loo.psi) if spec.drift.measure == "psi" else (kl, loo.kl)
-    limit = level(ordinary, spec.drift.level, spec.evaluation.confidence).value or 0.0
+    frames = pl.DataFrame({"delivery": deliveries.tolist(), NOVELTY: own_N})
+    normal = calibrate(frames, _NO_SHARES, spec.drift, spec.evaluation.confidence, "", "").rows
     rows = []
     for turn, module in enumerate(arriving):
-        novelty_M = fitted.novelty(features_ND[cells.of([module])])
-        found = measure(counts_in(edges, own_N), counts_in(edges, novelty_M))
-        farther = bool(np.median(novelty_M) > np.median(own_N))
-        drifted = farther and found > max(limit, spec.drift.tolerance)
-        rows.append(
-            {
-                "delivery": f"m{module.number:02d}",
-                "statistic": NOVELTY,
-                "role": "alarms",
-                "station": "line1",
-                "captured_from": OPENING + timedelta(hours=turn),
-                "release": f"v1.{release - 1}.0",
-                "release_number": release,
-                "psi": found,
-                "psi_level": limit,
-                "rank": rank(ordinary, found) if farther else 0.0,
-                "verdict": "drifted" if drifted else "ok",
-                "measured_at": OPENING + timedelta(hours=turn),
-            }
+        values = pl.DataFrame({NOVELTY: fitted.novelty(features_ND[cells.of([module])])})
+        about = _delivered(module, OPENING + timedelta(hours=turn), release)
+        measured = metrics(
+            about, values, {}, normal, lacks="", spec=spec, stored=None, measured_at=about.captured_to
         )
-    return pl.DataFrame(rows)
+        rows.append(measured.filter(statistic=NOVELTY))
+    return pl.concat(rows)
+
+
+def _delivered(module: Module, at: datetime, release: int) -> Inspected:
+    return Inspected(
+        delivery=f"m{module.number:02d}",
+        station="line1",
+        captured_from=at,
+        captured_to=at,
+        captures=len(module.cells),
+        release=f"v1.{release - 1}.0",
+        release_number=release,
+        candidate=f"candidate {release}",
+        model=None,
+        undecided="",
+        other_pass=0,
+    )
 
 
 def _watched(spec: Spec) -> Model:

@@ -33,7 +33,7 @@ LOOK_SECONDS: Final = 20.0
 
 
 @dg.sensor(
-    minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
+    minimum_interval_seconds=14,  # every third look of the daemon, which looks every 5 s
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells people, through the channels of CV_NOTIFY, of each run that failed for good and of each check "
     "that failed, unless it failed with the same words the last time. A channel that does not take a notice fails the "

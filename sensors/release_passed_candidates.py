@@ -12,7 +12,7 @@ from resources.tables import Tables
 
 @dg.sensor(
     job_name="release",
-    minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
+    minimum_interval_seconds=14,  # every third look of the daemon, which looks every 5 s
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Concludes candidates: one that misses a criterion is refused; one that meets all is released when the "
     "spec says `approval: automatic`, else it waits for a named approver.",

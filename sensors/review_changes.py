@@ -16,6 +16,7 @@ from cv_assets.review.worklist import worklist
 from cv_assets.spec.assets import spec_at
 from cv_assets.spec.load import changed_sections
 from cv_assets.spec.schema import ProjectSpec, Spec
+from cv_assets.words import counted, listed
 from resources.deployments import Deployment
 from resources.lake import Commit
 from resources.runs import made_since, newest_run, ours, run_with_key, unfinished
@@ -32,21 +33,22 @@ DRIFT: Final = "drift_metrics"
 REQUESTS: Final = "training_request"
 """The inputs of many tables, by delivery or candidate. Inspections are written once, and their raw_frames stay."""
 FOLLOWING: Final = ("kpis", "alarms")
-AT_LEAST_EVERY_SECONDS: Final = 60
-"""While deliveries follow one another, a refresh waits for the last of them, but no longer than this after the one
-before: each would change what the one before made."""
+AT_MOST_SECONDS: Final = 60
+"""While deliveries or exports are being taken in, a refresh waits for the last of them, but no longer than this after
+the first change: each would change what the one before made."""
+TAKEN_IN_BY: Final = {"receive": ("delivery", "deliveries"), "take_labels": ("label export",)}
 MADE: Final = ("review_queue", "review_worklist", *FOLLOWING)
 """What a refresh makes, the queue first. The last two are made from what the queue was, or later."""
 
 
 @dg.sensor(
     job_name="refresh",
-    minimum_interval_seconds=9,  # every second look of the daemon, which looks every 5 s
+    minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests the review queue, its worklist, KPIs and alarms again after an inspection, a measurement of "
     "drift, new labels, a training request, a release or another spec, when an item came due, and when they were not "
-    "made together. One run at a time, and one per minute while deliveries follow one another. Else the tick says how "
-    "the queue stands.",
+    "made together. One run at a time; while deliveries or exports are being taken in, it waits for them up to a "
+    "minute. Else the tick says how the queue stands.",
 )
 def review_changes(
     context: dg.SensorEvaluationContext,
@@ -77,7 +79,7 @@ def review_changes(
         # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
         changes = changes.not_made
         earlier = run_with_key(context.instance, changes.run_key, mine)
-    if changes and earlier is None and (wait := _more_comes(context.instance, mine, published, now)):
+    if changes and earlier is None and (wait := _more_comes(context.instance, mine, published, head, now)):
         return dg.SkipReason(f"{changes.why[:1].upper()}{changes.why[1:]}. {wait}")
     if changes and earlier is None:
         return dg.RunRequest(run_key=changes.run_key, tags={"why": changes.why})
@@ -89,19 +91,34 @@ def review_changes(
 
 
 def _more_comes(
-    instance: dg.DagsterInstance, mine: Mapping[str, str], published: Commit | None, now: datetime
+    instance: dg.DagsterInstance,
+    mine: Mapping[str, str],
+    published: Commit | None,
+    head: Snapshot,
+    now: datetime,
 ) -> str:
-    """Why a refresh waits for the deliveries that are being taken in, in words; empty when it does not."""
-    if published is None or now - published.created_at >= (
-        least := timedelta(seconds=AT_LEAST_EVERY_SECONDS)
-    ):
+    """Why a refresh waits for what is being taken in, in words; empty when it does not."""
+    taken_in = [
+        counted(count, *words)
+        for job, words in TAKEN_IN_BY.items()
+        if published is not None and (count := unfinished(instance, job, mine))
+    ]
+    if published is None or not taken_in:
         return ""
-    taken_in = unfinished(instance, "receive", mine)
-    if not taken_in:
+    until = _first_change(head, published) + timedelta(seconds=AT_MOST_SECONDS)
+    if now >= until:
         return ""
-    runs = "1 delivery is" if taken_in == 1 else f"{taken_in} deliveries are"
-    until = published.created_at + least
-    return f"{runs} being taken in: all is made again when they are through, or at {until:%H:%M:%S} UTC."
+    are = "is" if taken_in[0].startswith("1 ") and len(taken_in) == 1 else "are"
+    when = f"when they are through, or at {until:%H:%M:%S} UTC"
+    return f"{listed(taken_in)} {are} being taken in: all is made again {when}."
+
+
+def _first_change(head: Snapshot, published: Commit) -> datetime:
+    """When the first publication came that the `published` queue does not know."""
+    since = published.metadata.get("input_commit")
+    commits = itertools.takewhile(lambda commit: commit.id != since, head.lake.log(head.commit))
+    unknown = [commit.created_at for commit in commits if commit.metadata.get("asset") not in MADE]
+    return min(unknown, default=published.created_at)
 
 
 def _changes(

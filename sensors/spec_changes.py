@@ -11,7 +11,7 @@ from resources.tables import Tables, table_path
 
 @dg.sensor(
     job_name="publish_spec",
-    minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
+    minimum_interval_seconds=9,  # every second look of the daemon, which looks every 5 s
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Publishes the spec when its file differs from the table project_spec. A file with mistakes "
     "changes nothing: the tick lists them, each with its line.",

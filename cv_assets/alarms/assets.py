@@ -107,11 +107,17 @@ def alarms(
         ],
         metadata={
             **{state: rows.filter(state=state).height for state in STATES},
-            "rows": preview(rows, _SHOWN, rows_shown=20),
+            "rows": preview(_by_urgency(rows), _SHOWN, rows_shown=20),
             **_pages(rows, lambda path: "" if path in files else tables.lake.url(snapshot.commit, path)),
             **_trend(metrics, kpis, rows, spec.drift.measure),
         },
     )
+
+
+def _by_urgency(rows: pl.DataFrame) -> pl.DataFrame:
+    """What somebody has to act on first, what is over last, and what retrains before a station's."""
+    order = {"open": 0, "warning": 1, "closed": 2}
+    return rows.sort(pl.col("state").replace_strict(order), pl.col("kind") == "station", maintain_order=True)
 
 
 def _requests(snapshot: Snapshot) -> pl.DataFrame:

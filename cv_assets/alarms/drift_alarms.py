@@ -6,11 +6,11 @@ from dataclasses import replace
 import polars as pl
 
 from cv_assets.alarms.opening import Opening, rows_judged, series_of
-from cv_assets.alarms.words import counted, sentence, spanned
 from cv_assets.drift.episodes import Episode, episodes
 from cv_assets.drift.stretches import Row, Says, Stretch, stretches
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.reference.words import it_takes
+from cv_assets.words import counted, sentence, spanned
 
 
 def drift_openings(metrics: pl.DataFrame, patience: int) -> Iterator[Opening]:

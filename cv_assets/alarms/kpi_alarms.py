@@ -7,8 +7,8 @@ from datetime import datetime
 import polars as pl
 
 from cv_assets.alarms.opening import Opening
-from cv_assets.alarms.words import sentence
 from cv_assets.drift.stretches import Row, Says, Stretch, stretches
+from cv_assets.words import sentence
 
 
 def kpi_openings(kpis: pl.DataFrame, places: Mapping[str, tuple[datetime, str]]) -> Iterator[Opening]:

@@ -2,14 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import polars as pl
 
 from cv_assets.alarms.opening import Opening, rows_judged, series_of
-from cv_assets.alarms.words import counted, sentence, spanned
-from cv_assets.drift.stretches import Says, Stretch, stretches
+from cv_assets.drift.stretches import Row, Says, Stretch, stretches
+from cv_assets.reference.schema import REJECTED
+from cv_assets.words import counted, sentence, spanned
 
 _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -17,13 +18,19 @@ _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 def station_openings(metrics: pl.DataFrame) -> Iterator[Opening]:
     """One per stretch of one statistic at one station, under whatever releases; the first ordinary delivery ends it.
 
-    Reads `DRIFT_NEEDED`.
+    Where too many captures were rejected, their reasons have no alarm of their own. Reads `DRIFT_NEEDED`.
     """
     rows = sorted(rows_judged(metrics, "station"), key=series_of)
+    told = {row["delivery"] for row in rows if (row["statistic"], row["verdict"]) == (REJECTED, "drifted")}
     for _, series in itertools.groupby(rows, key=series_of):
         judged = list(series)
-        said: list[Says] = ["shows" if row["verdict"] == "drifted" else "ordinary" for row in judged]
-        yield from (_station_alarm(one) for one in stretches(judged, said, 1))
+        yield from (_station_alarm(one) for one in stretches(judged, [_says(row, told) for row in judged], 1))
+
+
+def _says(row: Row, told: Collection[str]) -> Says:
+    if row["verdict"] != "drifted":
+        return "ordinary"
+    return "doubtful" if row["statistic"].startswith(f"{REJECTED}.") and row["delivery"] in told else "shows"
 
 
 def _station_alarm(stretch: Stretch) -> Opening:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import polars as pl
 
 from cv_assets.alarms.opening import Opening
-from cv_assets.alarms.words import counted, moment
 from cv_assets.reference.words import it_takes
 from cv_assets.requests.policy import Requested, cooldown, opened
 from cv_assets.spec.drift import Retraining
+from cv_assets.words import counted, moment
 
 Row = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ from resources.pictures import figure_png, montage, picture
 from resources.tables import Snapshot, Tables, parquet
 
 if TYPE_CHECKING:
-    from cv_assets.drift.metrics import Inspected
+    from cv_assets.drift.inspected import Inspected
 
 EVERY_STATISTIC_IS_MEASURED = Check(
     "every_statistic_is_measured", "Has every statistic of the reference, and every share, exactly one row?"
@@ -49,20 +49,7 @@ DRIFT_METRICS = TableAsset(
     checks=(EVERY_STATISTIC_IS_MEASURED, WHAT_WAS_MEASURED_STANDS, NO_DRIFT, STATION_IS_SOUND),
 )
 
-_SHOWN_COLUMNS: Final = (
-    "statistic",
-    "verdict",
-    "value",
-    "reference_value",
-    "psi",
-    "psi_level",
-    "kl",
-    "kl_level",
-    "rank",
-    "frames",
-    "role",
-    "why",
-)
+_SHOWN_COLUMNS: Final = ("statistic", "verdict", "why", "psi", "psi_level")
 
 
 @dg.asset(**DRIFT_METRICS.arguments, deps=["outbox", "releases"])
@@ -82,7 +69,7 @@ def drift_metrics(
     in force by now. Drift of the novelty in `patience` deliveries in a row, or in `patience` + 1 of 2 `patience` + 1,
     opens an alarm; what else changes warns.
     """
-    from cv_assets.drift.metrics import says_the_same
+    from cv_assets.drift.again import says_the_same
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
     found = _measure(raw_frames, prepared_frames, inspections, spec, snapshot, deployment)
@@ -131,7 +118,8 @@ def _measure(
     snapshot: Snapshot,
     deployment: Deployment,
 ) -> _Measured:
-    from cv_assets.drift.metrics import comparable, inspected, metrics
+    from cv_assets.drift.inspected import comparable, inspected
+    from cv_assets.drift.metrics import metrics
     from cv_assets.reference.statistics import frame_values, station_shares
 
     about = inspected(inspections)
@@ -199,7 +187,7 @@ def _around(rows: pl.DataFrame, snapshot: Snapshot, delivery: str, spec: Spec) -
 
 
 def _every_statistic(found: _Measured) -> dg.AssetCheckResult:
-    from cv_assets.drift.metrics import unmeasured
+    from cv_assets.drift.again import unmeasured
 
     if found.about is None:
         return EVERY_STATISTIC_IS_MEASURED.result(True, "No capture came: there is nothing to measure.")
@@ -213,7 +201,7 @@ def _every_statistic(found: _Measured) -> dg.AssetCheckResult:
 
 
 def _stands(before: pl.DataFrame, rows: pl.DataFrame) -> dg.AssetCheckResult:
-    from cv_assets.drift.metrics import changed_figures
+    from cv_assets.drift.again import changed_figures
 
     if before.is_empty():
         return WHAT_WAS_MEASURED_STANDS.result(True, "This delivery was not measured before.")

@@ -9,10 +9,10 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cv_assets.drift.metrics import figure as said
 from cv_assets.frames.preparing import Shown, decode_to_show
 from cv_assets.reference.bins import counts_in
 from cv_assets.reference.schema import NOVELTY
+from cv_assets.words import figure as said
 
 _OTHERS: Final = 3
 _SHOWN: Final = 12

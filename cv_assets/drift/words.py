@@ -1,24 +1,17 @@
 """What people are told of one delivery: whether it drifted, what that means, and what follows by itself."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import polars as pl
 
 from cv_assets.drift.episodes import Episode
 from cv_assets.reference.schema import NOVELTY, REJECTED, REPEATED
 from cv_assets.reference.words import it_takes
+from cv_assets.words import Said, listed
 
 _JUDGED: Final = pl.col("verdict").is_in(["ok", "drifted"])
 _TOLD: Final = 3
-
-
-class Said(NamedTuple):
-    """The answer to a check, the sentences that people read, and whether there was anything to judge by."""
-
-    passed: bool
-    why: str
-    known: bool = True
 
 
 def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> Said:
@@ -43,7 +36,7 @@ def drift_said(rows: pl.DataFrame, around: Sequence[Episode], patience: int) -> 
     said += [_slowly(one) for one in slow]
     said += _follows(drifted, around, patience)
     if unjudged := watched.filter(~_JUDGED)["statistic"].to_list():
-        said.append(f"Without a verdict: {_listed(unjudged)}; the table says why.")
+        said.append(f"Without a verdict: {listed(unjudged, _TOLD)}; the table says why.")
     alarming = not drifted.filter(role="alarms").is_empty() or any(one.role == "alarms" for one in slow)
     return Said(not alarming, " ".join(said), known)
 
@@ -138,8 +131,3 @@ def _follows(drifted: pl.DataFrame, around: Sequence[Episode], patience: int) ->
     if not drifted.is_empty() or around:
         return ["None of these opens an alarm: see whether light, focus or product changed."]
     return []
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _TOLD
-    return ", ".join(names[:_TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -5,8 +5,9 @@ from typing import Final
 
 import polars as pl
 
-from cv_assets.evaluation.rulings import Ruling, counted, frames_of
+from cv_assets.evaluation.rulings import Ruling, frames_of
 from cv_assets.frames.captures import attribute
+from cv_assets.words import counted
 
 BENCHMARK_FRAMES: Final = "benchmark_frames"
 """The metric of a condition's row: golden frames that have it."""

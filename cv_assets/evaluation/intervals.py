@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from cv_assets.reference.quantiles import Interval
 
@@ -91,9 +91,9 @@ def _jackknife_variance(statistic: Statistic) -> float:
 
 @cache
 def _normal(confidence: float) -> float:
-    return float(norm.ppf((1 + confidence) / 2))
+    return float(ndtri((1 + confidence) / 2))
 
 
 @cache
 def _student(confidence: float, degrees: int) -> float:
-    return float(t.ppf((1 + confidence) / 2, degrees))
+    return float(stdtrit(degrees, (1 + confidence) / 2))

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from cv_assets.words import counted
+
 NOT_APPLICABLE: Final = "not applicable"
 MISSING: Final = "missing evidence"
 
@@ -80,11 +82,6 @@ def frames_of(set_: str, slice_: str) -> str:
 def at_least_frames(min_samples: int) -> str:
     """How many frames a criterion asks for, if it asks for more than one."""
     return f", on {min_samples} frames or more" if min_samples > 1 else ""
-
-
-def counted(count: int, what: str) -> str:
-    """`1 frame`, `2 frames`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def number(value: float | None) -> str:

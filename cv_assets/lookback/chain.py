@@ -45,8 +45,9 @@ from cv_assets.lookback.verdict_links import (
     review_facts,
     verdict_facts,
 )
-from cv_assets.lookback.words import counted, moment
+from cv_assets.lookback.words import moment
 from cv_assets.requests.base import release_in_force
+from cv_assets.words import counted
 
 _NEAR: Final = 5
 _TITLES: Final = {

@@ -7,7 +7,8 @@ from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.lookback.explanation import Row
 from cv_assets.lookback.model_links import Behind
 from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, known_since, standing
-from cv_assets.lookback.words import counted, day, listed, moment
+from cv_assets.lookback.words import day, moment
+from cv_assets.words import counted, listed
 
 
 def in_short(captures: Sequence[Seen], decided_by: Behind | None, people: Answers) -> Iterator[str]:

@@ -10,7 +10,8 @@ from cv_assets.alarms.opening import names_an_alarm
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.conditions import BENCHMARK_FRAMES
 from cv_assets.lookback.explanation import Fact, Row, Source, Written, missing
-from cv_assets.lookback.words import counted, day, listed, moment, settings, tally
+from cv_assets.lookback.words import day, moment, settings, tally
+from cv_assets.words import counted, listed
 
 TRAINS: Final = "train"
 _EXPORTS_SHOWN: Final = 20

@@ -13,11 +13,11 @@ import polars as pl
 from cv_assets.evaluation.band import UNREACHABLE, OperatingBand, verdict
 from cv_assets.inspection.schema import VERDICTS
 from cv_assets.lookback.schema import ThresholdReplay
-from cv_assets.lookback.words import counted, listed
 from cv_assets.release.history import another_passes
 from cv_assets.requests.base import release_in_force
 from cv_assets.review.asked import asked
 from cv_assets.review.estimates import verdict_codes, weights
+from cv_assets.words import counted, listed
 
 NEEDED: Final = (
     "capture_id", "part", "delivery", "group", "frame_id", "prepared_path", "verdict", "audit",

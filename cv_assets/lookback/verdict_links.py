@@ -12,7 +12,8 @@ from cv_assets.evaluation.band import OperatingBand
 from cv_assets.frames.schema import STATISTICS, PreparedFrames, RawFrames
 from cv_assets.labels.consensus import with_class
 from cv_assets.lookback.explanation import Fact, Row, Source, Written, missing
-from cv_assets.lookback.words import counted, listed, moment, settings
+from cv_assets.lookback.words import moment, settings
+from cv_assets.words import counted, listed
 
 STATEMENT: Final = (
     "export",

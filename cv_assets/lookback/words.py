@@ -1,11 +1,9 @@
-"""How this step says times, numbers and lists."""
+"""How this step says times, tallies and settings."""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-
-_LISTED = 8
 
 
 def moment(when: datetime | None) -> str:
@@ -16,18 +14,6 @@ def moment(when: datetime | None) -> str:
 def day(when: datetime | None) -> str:
     """The day of a time, in UTC."""
     return "an unknown day" if when is None else f"{when:%Y-%m-%d}"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 frame`, `1,234 frames`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a, b and c`; of many names the first, and how many more."""
-    if len(names) > _LISTED:
-        return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def tally(values: Iterable[str]) -> str:

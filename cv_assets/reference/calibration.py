@@ -1,20 +1,14 @@
 """Calibration: from the values of training frames and the shares of their deliveries to the rows of the reference."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from cv_assets.reference.bins import Counts, Vector, counts_in, edges_of, kl, psi
-from cv_assets.reference.levels import (
-    Differences,
-    corrected,
-    least_false_alarms,
-    left_one_out,
-    noise_of_fewer,
-)
+from cv_assets.reference.bins import Counts, Vector, counts_in, edges_of
+from cv_assets.reference.judgement import judge, known, median
+from cv_assets.reference.levels import Differences, corrected, least_false_alarms, left_one_out
 from cv_assets.reference.measured import statistics_of
 from cv_assets.reference.quantiles import level
 from cv_assets.reference.schema import NOVELTY, DriftReference
@@ -72,21 +66,12 @@ def calibrate(
 
 def beyond_level(rows: pl.DataFrame, frames: pl.DataFrame, drift: Drift) -> dict[str, bool]:
     """Statistic -> whether these frames, taken as one delivery, lie beyond its level; only those that can be judged."""
-    judged = rows.filter(pl.col("calibrated"), pl.col("statistic").is_in(frames.columns))
     found = {}
-    for row in judged.iter_rows(named=True):
-        known_N = frames[row["statistic"]].cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    for row in rows.filter("calibrated").iter_rows(named=True):
+        known_N = known(frames, row["statistic"])
         if len(known_N) >= drift.min_frames:
-            found[row["statistic"]] = _is_beyond(row, known_N, drift)
+            found[row["statistic"]] = judge(row, known_N, drift).outcome == "beyond"
     return found
-
-
-def _is_beyond(row: Mapping[str, Any], values_N: Vector, drift: Drift) -> bool:
-    measure = psi if drift.measure == "psi" else kl
-    differs = measure(row["counts"], counts_in(row["edges"], values_N))
-    noise = noise_of_fewer(drift.measure, row["counts"], len(values_N), row.get("usual_frames"))
-    lower = row["side"] == "above" and not (_median(values_N) or 0.0) > (row["median"] or 0.0)
-    return not lower and differs > max(row[f"{drift.measure}_level"] + noise, drift.tolerance)
 
 
 def _of_frames(frames: pl.DataFrame, name: str, drift: Drift) -> tuple[Differences, dict[str, Any]]:
@@ -149,8 +134,6 @@ def _usual(frames_K: Counts) -> int | None:
 
 
 def _median(values_N: Vector) -> float | None:
-    """The middle value; of an even number the lower one of two, so that infinities have no mean. None for infinity."""
-    if not len(values_N):
-        return None
-    middle = float(np.sort(values_N)[(len(values_N) - 1) // 2])
+    """None of none, and for infinity."""
+    middle = median(values_N)
     return middle if np.isfinite(middle) else None

@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from cv_assets.words import listed
+
 # The library reads this when it is imported, and reports usage over the network otherwise.
 os.environ["DO_NOT_TRACK"] = "1"
 
@@ -66,7 +68,7 @@ class EvidentlyPage:
             f"and calls a PSI of {BOUND} and more drift: {len(named)} of {len(self.drifted)} columns{_listed(named)}."
         )
         out = [f"{name} {why}" for name, why in self.left_out.items()]
-        return f"{said} Left out: {_first(out)}." if out else said
+        return f"{said} Left out: {listed(out, _SAID_OF)}." if out else said
 
     def beside(self, ours: Mapping[str, bool]) -> str:
         """`in_words`, and where it differs from our verdicts on the same frames, and why."""
@@ -174,16 +176,14 @@ def _numbered(html: str) -> str:
 
 
 def _empty(left_out: Mapping[str, str]) -> bytes:
-    why = _first([f"{name} {why}" for name, why in left_out.items()]) or "the tables have no column in common"
+    why = (
+        listed([f"{name} {why}" for name, why in left_out.items()], _SAID_OF)
+        or "the tables have no column in common"
+    )
     return (
         f"<!DOCTYPE html><title>Nothing to compare</title><p>Nothing to compare: {escape(why)}.</p>".encode()
     )
 
 
 def _listed(names: list[str]) -> str:
-    return f" ({_first(names)})" if names else ""
-
-
-def _first(words: list[str]) -> str:
-    more = f" and {len(words) - _SAID_OF} more" if len(words) > _SAID_OF else ""
-    return f"{', '.join(words[:_SAID_OF])}{more}"
+    return f" ({listed(names, _SAID_OF)})" if names else ""

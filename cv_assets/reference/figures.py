@@ -36,8 +36,8 @@ def _draw_novelty(axis: Axes, rows: pl.DataFrame, differences: pl.DataFrame, tol
     axis.axhline(tolerance, color="black", linestyle=":", label="tolerance")
     if shown.height <= _NAMED:
         axis.set_xticks(range(shown.height), shown["delivery"].to_list(), rotation=90, fontsize="x-small")
-    axis.set(title=f"{NOVELTY}: {shown.height} deliveries", ylabel="PSI")
-    axis.legend(fontsize="x-small")
+    axis.set(title=f"{NOVELTY}: {shown.height} deliveries", ylabel="PSI", ylim=(0, 1.35 * axis.get_ylim()[1]))
+    axis.legend(fontsize="x-small", loc="upper right", ncols=2)
 
 
 def _draw_statistics(axis: Axes, rows: pl.DataFrame, tolerance: float) -> None:

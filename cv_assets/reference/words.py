@@ -1,19 +1,12 @@
 """What people are told of a reference: how much it can promise, and what to do when that is too little."""
 
 import math
-from typing import NamedTuple
 
 import polars as pl
 
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.spec.drift import Drift
-
-
-class Said(NamedTuple):
-    """The answer to a check, and the sentences that people read."""
-
-    passed: bool
-    why: str
+from cv_assets.words import Said, counted
 
 
 def calibration_said(rows: pl.DataFrame, drift: Drift) -> Said:
@@ -66,6 +59,4 @@ def _warnings(rows: pl.DataFrame) -> str:
 
 
 def _deliveries(count: int, drift: Drift) -> str:
-    return (
-        f"{count} {'delivery' if count == 1 else 'deliveries'} of {drift.min_frames} training frames and more"
-    )
+    return f"{counted(count, 'delivery', 'deliveries')} of {drift.min_frames} training frames and more"

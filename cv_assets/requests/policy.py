@@ -1,25 +1,7 @@
 """Whether an alarm starts a retraining now, and if not, why not in words: one pure function and what it looks at.
 
 Nothing is remembered: what was requested and concluded stands in the lake, Dagster's records only say what is in
-flight or failed. Sensors ask before they request a run, and `training_request` asks again before it publishes, at the
-commit that it reads. That is why there is at most one retraining per alarm and attempt:
-
-- A candidate's name follows from its alarm and from the requests that name this alarm, so ticks that see the same ask
-  for the same candidate, whichever daemon they run in. The name is the run key: a second run is not created.
-- Where that is not atomic (two daemons, two sensors, a request from a look of long ago), `training_request` decides.
-  Each request also writes the same file, so of two publications from one commit the second conflicts, is computed again
-  from the first one's commit, and asks this function there. While a candidate is open, within the cooldown, or once
-  its own name is taken by another run, a run *gives way*: it ends well (after a conflict: its retry does), publishes
-  nothing and trains nothing.
-- So only one run trains a candidate. Dagster retries a run only after it failed, at most `max_retries` times, from the
-  failed step: at most one of its tries ends well. After that only a person re-executes it.
-- A refused candidate is concluded, and the next attempt needs fresh labels that its training has not seen. Alarms that
-  were made before a request do not know that, and are not acted on.
-
-A candidate is open from its request until it is concluded, as long as it could be released: one that was requested
-under another row of releases or another spec than those in force can only be refused, and stands in nobody's way. A run
-that gave way leaves its name unused; the next one has the next number. Labels are as many as the alarms say: one that
-was taken back since counts until they are made again. A candidate that ended before anybody judged it spent none.
+flight or failed. Why an alarm has at most one retraining per attempt is said in decision 0015.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,6 +13,7 @@ import polars as pl
 
 from cv_assets.requests.base import base_is_in_force, release_in_force
 from cv_assets.spec.drift import Retraining
+from cv_assets.words import counted, moment
 
 AUTOMATIC: Final = ("drift", "kpi", "schedule")
 """Reasons of retrainings that nobody asked for by hand."""
@@ -116,7 +99,8 @@ def decide(alarm: Mapping[str, Any], world: World, rules: Retraining, now: datet
     )
     if why_not:
         return Decision(alarm_id, None, f"{alarm_id}: {why_not}.")
-    why = f"{str(alarm['why']).rstrip('.')}; {_labels(alarm['fresh_labels'])} there"
+    labels = int(alarm["fresh_labels"])
+    why = f"{str(alarm['why']).rstrip('.')}; {counted(labels, 'fresh label is', 'fresh labels are')} there"
     return Decision(alarm_id, candidate, f"{alarm_id}: {why}.")
 
 
@@ -248,7 +232,7 @@ def _one_is_open(world: World) -> str:
     one = opened(world.requests)
     if one is None:
         return ""
-    asked = f"requested {_moment(one.requested_at)} by {one.requested_by}"
+    asked = f"requested {moment(one.requested_at)} by {one.requested_by}"
     return f"candidate {one.candidate} is open ({asked}); one at a time{_how_it_stands(one, world.trainings)}"
 
 
@@ -314,14 +298,6 @@ def _waits(alarm: Mapping[str, Any], requests: Sequence[Requested], rules: Retra
     last = cooldown(requests, rules)
     if last and now < last[1]:
         waits.append(
-            f"until {_moment(last[1])}: cooldown of {rules.cooldown_hours:g} hours after {last[0].candidate}"
+            f"until {moment(last[1])}: cooldown of {rules.cooldown_hours:g} hours after {last[0].candidate}"
         )
     return f"waits {'; '.join(waits)}" if waits else ""
-
-
-def _labels(count: int) -> str:
-    return "1 fresh label is" if count == 1 else f"{count} fresh labels are"
-
-
-def _moment(when: datetime) -> str:
-    return f"{when:%Y-%m-%d %H:%M} UTC"

@@ -22,6 +22,7 @@ from cv_assets.review.estimates import Estimate, Sample, estimate, group_numbers
 from cv_assets.review.schema import Kpis
 from cv_assets.spec import drift
 from cv_assets.spec.schema import Spec
+from cv_assets.words import counted
 
 NEEDED: Final = (
     "capture_id",
@@ -244,12 +245,12 @@ def _judged(
         return "not_enough", found.why
     if found.samples < settings.min_samples:
         kind = "capture" if found.exact else f"answered {_COUNTED[metric]} capture"
-        deliveries = _counted(window.deliveries, "delivery", "deliveries")
+        deliveries = counted(window.deliveries, "delivery", "deliveries")
         return "not_enough", (
-            f"{_counted(found.samples, kind)} in {deliveries}, fewer than the {settings.min_samples} that are needed"
+            f"{counted(found.samples, kind)} in {deliveries}, fewer than the {settings.min_samples} that are needed"
         )
     if low < high:
-        by = f"{_counted(found.samples, 'capture')} of {_counted(found.groups, 'group')}"
+        by = f"{counted(found.samples, 'capture')} of {counted(found.groups, 'group')}"
         said = f"{value:.3f} [{low:.3f}, {high:.3f}] {SAYS[metric]}, by {by}"
     else:
         said = f"{value:.3f} {SAYS[metric]}: {found.why}"
@@ -265,7 +266,3 @@ def _judged(
     if met:
         return "met", f"{said}; {asked_for} is asked for, and all of the interval meets it"
     return "undecided", f"{said}; {asked_for} is asked for, and the interval does not rule it out"
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

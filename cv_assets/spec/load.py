@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ def load_spec(path: Path) -> Spec:
     return parse_spec(text, source)
 
 
+@lru_cache(maxsize=8)  # every tick and every step asks, and a file takes 0.1 s
 def parse_spec(text: str, source: str) -> Spec:
     """The spec in the YAML `text`; `source` names it in messages. Raises SpecError as `load_spec` does."""
     values = _read_yaml(text, source)

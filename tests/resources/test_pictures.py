@@ -15,8 +15,11 @@ NOISE = np.random.default_rng(7)
 def test_a_montage_shows_grey_colour_and_missing_images_in_rows():
     grey = np.full((40, 60), 200, dtype=np.uint8)
     colour = np.zeros((300, 100, 3), dtype=np.uint8)
-    png = montage([grey, colour, None], ["part 1", "a caption that is too long for its tile", ""], columns=2)
-    with Image.open(io.BytesIO(png)) as sheet:
+    drawn = montage(
+        [grey, colour, None], ["part 1", "a caption that is too long for its tile", ""], columns=2
+    )
+    with Image.open(io.BytesIO(drawn)) as sheet:
+        assert sheet.format == "JPEG"
         assert sheet.size == (2 * 132 + 4, 2 * 146 + 4)
         assert sheet.getpixel((68, 68)) == (200, 200, 200)
 
@@ -46,8 +49,12 @@ def test_a_figure_is_drawn_without_pyplot_and_the_same_each_time():
     assert drawn().startswith(b"\x89PNG")
 
 
-def test_a_picture_in_markdown_carries_its_own_bytes():
-    text = as_markdown(b"some bytes", "focus [px]\nof 3 frames")
-    match = re.fullmatch(r"!\[focus \(px\) of 3 frames\]\(data:image/png;base64,(.+)\)", text)
+@pytest.mark.parametrize(
+    ("drawn", "kind"), [(b"\x89PNG some bytes", "png"), (b"\xff\xd8 some bytes", "jpeg")]
+)
+def test_a_picture_in_markdown_carries_its_own_bytes(drawn, kind):
+    text = as_markdown(drawn, "focus [px]\nof 3 frames")
+    match = re.fullmatch(r"!\[focus \(px\) of 3 frames\]\(data:image/(\w+);base64,(.+)\)", text)
     assert match is not None
-    assert base64.b64decode(match[1]) == b"some bytes"
+    assert match[1] == kind
+    assert base64.b64decode(match[2]) == drawn

@@ -8,8 +8,7 @@ from by_hand import edit_spec
 from make_retraining import DRIFT, KPI, STATION, Plant
 from run_results import checks
 
-from sensors.retrain_on_drift import retrain_on_drift
-from sensors.retrain_on_kpi import retrain_on_kpi
+from sensors.retrain_on_alarms import retrain_on_drift, retrain_on_kpi
 
 FAILED, STARTED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
 
@@ -59,8 +58,8 @@ def test_an_alarm_with_enough_fresh_labels_is_requested_with_all_that_its_run_ne
 
 
 def test_both_sensors_look_every_few_seconds_and_run_from_the_start():
-    for sensor in (retrain_on_drift, retrain_on_kpi):
-        assert (sensor.minimum_interval_seconds, sensor.default_status.value) == (4, "RUNNING")
+    for sensor, seconds in ((retrain_on_drift, 4), (retrain_on_kpi, 14)):
+        assert (sensor.minimum_interval_seconds, sensor.default_status.value) == (seconds, "RUNNING")
         assert sensor.job_name == "retrain"
 
 

@@ -281,8 +281,33 @@ def test_while_deliveries_follow_one_another_a_refresh_waits_for_the_last_but_no
     assert said.startswith(
         "1 delivery was inspected (d2). 1 delivery is being taken in: all is made again when"
     )
-    monkeypatch.setattr("sensors.review_changes.AT_LEAST_EVERY_SECONDS", 0)
+    monkeypatch.setattr("sensors.review_changes.AT_MOST_SECONDS", 0)
     assert tick().tags["why"] == "1 delivery was inspected (d2)"
+
+
+def test_a_refresh_waits_for_label_exports_too_and_counts_from_the_first_change(
+    tables, spec, inspect, tick, run_job, instance, monkeypatch
+):
+    publish(tables, spec=spec)
+    inspect("d1", "low_confidence")
+    assert run_job(tick()).success
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    for job in ("receive", "take_labels"):
+        instance.add_run(
+            dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+        )
+    inspect("d2", "low_confidence")
+    assert "1 delivery and 1 label export are being taken in: all is made again when they" in tick()
+    monkeypatch.setattr("sensors.review_changes.datetime", _Clock(later))
+    assert tick().tags["why"] == "1 delivery was inspected (d2)"
+
+
+class _Clock:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self, _zone: object) -> datetime:
+        return self._now
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_open_alarms_warn_with_all_that_a_person_must_know(put, tables, follow):
         "warning": 0,
         "closed": 0,
     }
-    assert told["rows"].records[0].data["alarm_id"] == "rejected-line1-d5"
+    assert told["rows"].records[0].data["alarm_id"] == "drift-r1"
     assert told["trend"].startswith("![drift per delivery with its level, alarms, and KPIs")
     assert tables.head().table("alarms")["alarm_id"].to_list() == [
         "rejected-line1-d5",

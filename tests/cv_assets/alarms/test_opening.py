@@ -216,6 +216,16 @@ def test_each_trouble_at_a_station_is_an_alarm_of_its_own(spec):
     }
 
 
+def test_a_reason_alarms_only_where_not_too_many_captures_are_rejected_for_all_reasons(spec):
+    both = [rejected("d1", "drifted", hour=1), _for_focus("d1", "drifted", hour=1)]
+    alone = [rejected("d2", hour=2), _for_focus("d2", "drifted", hour=2)]
+    assert set(by_id(spec, metrics=[*both, *alone])) == {"rejected-line1-d1", "rejected.low_focus-line1-d2"}
+
+
+def _for_focus(delivery: str, verdict: str, *, hour: float):
+    return rejected(delivery, verdict, hour=hour, statistic="rejected.low_focus")
+
+
 def test_a_station_whose_name_no_id_can_hold_has_an_alarm_all_the_same(spec):
     metrics = [
         rejected("d1", "drifted", hour=1, station="Halle 3/ä"),

@@ -8,22 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cv_assets.drift.metrics import (
-    Inspected,
-    changed_figures,
-    comparable,
-    expected,
-    figure,
-    inspected,
-    metrics,
-    says_the_same,
-    unmeasured,
-)
+from cv_assets.drift.again import changed_figures, says_the_same, unmeasured
+from cv_assets.drift.inspected import Inspected, comparable, inspected
+from cv_assets.drift.metrics import expected, metrics
 from cv_assets.drift.schema import DriftMetrics
 from cv_assets.inspection.schema import Inspections
 from cv_assets.reference.schema import DriftReference
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
+from cv_assets.words import figure
 from resources.deployments import ROOT
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -366,6 +359,19 @@ def test_a_share_of_too_few_captures_gets_no_verdict(spec):
 def test_a_reason_that_only_the_reference_knows_has_a_share_of_zero(spec):
     rows = _measure(spec, _values(), {**SHARE, "statistic": "rejected.low_focus"}, shares={"rejected": 0.0})
     assert rows["rejected.low_focus"]["value"] == 0
+
+
+def test_what_captures_were_rejected_for_is_said(spec):
+    shares = {
+        "rejected": 0.1,
+        "rejected.low_focus": 0.075,
+        "rejected.too_dark": 0.025,
+        "rejected.no_cell": 0.0,
+    }
+    told = _measure(spec, _values(), SHARE, shares=shares)["rejected"]["why"]
+    assert (
+        told == "4 of 40 captures, 3 for low_focus and 1 for too_dark (10 %), more than the 8 % of its level."
+    )
 
 
 def test_a_share_within_the_spec_is_not_unusual(spec):

@@ -5,7 +5,8 @@ import pytest
 
 from cv_assets.drift.episodes import Episode
 from cv_assets.drift.schema import DriftMetrics
-from cv_assets.drift.words import Said, around, drift_said, station_said
+from cv_assets.drift.words import around, drift_said, station_said
+from cv_assets.words import Said
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -141,7 +142,7 @@ def test_plain_statistics_alone_do_not_say_whether_it_drifted():
     assert drift_said(rows, [], 2) == Said(
         True,
         "Not known: 2 frames have a value. Nothing is said of it, and no alarm can come of it. None of 1 statistics "
-        "drifted from what v1.0.0 was trained on. Without a verdict: novelty, prepared.focus; the table says why.",
+        "drifted from what v1.0.0 was trained on. Without a verdict: novelty and prepared.focus; the table says why.",
         known=False,
     )
 

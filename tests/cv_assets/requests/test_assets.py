@@ -8,8 +8,7 @@ from run_results import checks, failure, passed
 from cv_assets.requests.assets import NEWEST
 from resources.git_lake import GitLake
 from resources.tables import Tables
-from sensors.retrain_on_drift import retrain_on_drift
-from sensors.retrain_on_kpi import retrain_on_kpi
+from sensors.retrain_on_alarms import retrain_on_drift, retrain_on_kpi
 
 
 class InterruptedLake(GitLake):
