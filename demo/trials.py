@@ -25,6 +25,7 @@ from cv_assets.frames.schema import PreparedFrames
 from cv_assets.reference.calibration import calibrate, delivery_shares
 from cv_assets.reference.novelty import FeatureSettings, NoveltyReference, cross_fitted
 from cv_assets.reference.schema import NOVELTY
+from cv_assets.reference.statistics import PLAIN
 from cv_assets.spec.schema import Spec
 from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.backbones import load_backbone
@@ -151,7 +152,8 @@ def drift(
     deliveries = cells.modules[trained_N].astype(np.str_)
     own_N = cross_fitted(features_ND[trained_N], deliveries, spec.drift.novelty)
     fitted = NoveltyReference.fit(features_ND[trained_N], spec.drift.novelty, _settings(spec))
-    frames = pl.DataFrame({"delivery": deliveries.tolist(), NOVELTY: own_N})
+    nothing = {name: pl.lit(None, pl.Float64) for name in PLAIN}
+    frames = pl.DataFrame({"delivery": deliveries.tolist(), NOVELTY: own_N}).with_columns(**nothing)
     normal = calibrate(frames, _NO_SHARES, spec.drift, spec.evaluation.confidence, "", "").rows
     rows = []
     for turn, module in enumerate(arriving):

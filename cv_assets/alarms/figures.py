@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from cv_assets.reference.schema import NOVELTY, REJECTED
+from cv_assets.spec.drift import KPIS
 
 DRAWN: Final = (
     "delivery",
@@ -31,7 +32,6 @@ DRAWN: Final = (
 MOST: Final = 150
 """So many of the newest deliveries are drawn."""
 
-_METRICS: Final = ("escape_rate", "overkill", "fail_precision", "review_share")
 _NAMES_SHOWN: Final = 30
 _STYLES: Final = {"drifted": ("tab:red", "o"), "ok": ("tab:blue", "o")}
 _NOT_JUDGED: Final = ("darkgrey", "x")
@@ -54,7 +54,7 @@ def trend_figure(metrics: pl.DataFrame, kpis: pl.DataFrame, alarms: pl.DataFrame
     order = metrics.group_by("delivery").agg(pl.col("captured_from", "release", "release_number").first())
     shown = order.sort("captured_from", "delivery").tail(MOST)
     places = {name: place for place, name in enumerate(shown["delivery"])}
-    told = [name for name in _METRICS if name in kpis["metric"]]
+    told = [name for name in KPIS if name in kpis["metric"]]
     figure = Figure(figsize=(12, 4.6 + 1.1 * len(told)), layout="constrained")
     axes = figure.subplots(
         2 + len(told), 1, sharex=True, squeeze=False, height_ratios=[2.4, 1.4, *(1.0 for _ in told)]

@@ -7,7 +7,7 @@ import polars as pl
 
 from cv_assets.reference.novelty import Fetch, NoveltyReference, extractor
 from cv_assets.reference.schema import NOVELTY
-from cv_assets.training.cache import sha256_of
+from cv_assets.training.cache import check_sha256
 from cv_assets.training.features import read_image
 
 _SAME_PASS: Final = pl.col("reason") != "preparation_changed"
@@ -36,7 +36,5 @@ def novelty_of(
 
 def _stored(arrays: str, fetch: Fetch) -> NoveltyReference:
     file = fetch(arrays)
-    expected = PurePosixPath(arrays).stem.removeprefix(f"{NOVELTY}-")
-    if (found := sha256_of(file)) != expected:
-        raise ValueError(f"{arrays} should have the sha256 {expected}, the stored bytes have {found}")
+    check_sha256(arrays, file, PurePosixPath(arrays).stem.removeprefix(f"{NOVELTY}-"))
     return NoveltyReference.read(file)

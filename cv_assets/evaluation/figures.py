@@ -11,8 +11,9 @@ from sklearn.metrics import roc_curve
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.metrics import Judged, calibration_bins
+from cv_assets.spec.drift import KPIS
 
-_BY_SLICE: Final = ("roc_auc", "escape_rate", "overkill", "fail_precision", "review_share")
+_BY_SLICE: Final = ("roc_auc", *KPIS)
 _SHADES: Final = {"sound": "tab:blue", "defective": "tab:red"}
 
 

@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cv_assets.spec.drift import Novelty
 from cv_assets.training.arrays import read_arrays
-from cv_assets.training.cache import sha256_of
+from cv_assets.training.cache import check_sha256
 from cv_assets.training.features import Extractor, Pool
+from cv_assets.training.inference import stored_graph
 
 Floats = NDArray[np.floating]
 Vector = NDArray[np.float64]
@@ -243,17 +244,9 @@ def _is_finite(features_ND: Floats) -> NDArray[np.bool_]:
 
 def _graph(features: FeatureSettings, fetch: Fetch) -> bytes:
     file = fetch(features.backbone)
-    if (found := sha256_of(file)) != features.backbone_sha256:
-        raise ValueError(
-            f"{features.backbone} should have the sha256 {features.backbone_sha256}, the stored bytes have {found}"
-        )
-    # PyTorch and timm take seconds to import, and a graph is made once: where it is cached they are not needed.
-    from cv_assets.training.backbones import restore_backbone  # noqa: PLC0415
-    from cv_assets.training.graphs import export  # noqa: PLC0415
-
-    backbone = restore_backbone(features.architecture, features.input_size, file)
+    check_sha256(features.backbone, file, features.backbone_sha256)
     try:
-        return export(backbone, features.blocks, features.pool)
+        return stored_graph(features.architecture, features.input_size, file, features.blocks, features.pool)
     except ValueError as error:
         said = (
             f"drift.novelty.blocks: got {list(features.blocks)}, which {features.architecture} does not have"

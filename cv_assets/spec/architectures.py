@@ -19,8 +19,11 @@ _STAGES: Final = ("blocks", "stages", "layers")
 
 def check_architectures(spec: Spec) -> list[str]:
     """One sentence for every model of `spec` that timm cannot build as asked; empty when all are known."""
+    novelty = spec.drift.novelty
+    watched = novelty.model or spec.training.models[0].name
     answers = (
-        _why_not(f"training.models[{number}]", model) for number, model in enumerate(spec.training.models)
+        _why_not(f"training.models[{number}]", model, novelty.blocks if model.name == watched else ())
+        for number, model in enumerate(spec.training.models)
     )
     return [answer for answer in answers if answer]
 
@@ -41,7 +44,7 @@ def patch_of(backbone: nn.Module) -> int:
     return int(max(getattr(getattr(backbone, "patch_embed", None), "patch_size", (1,))))
 
 
-def _why_not(place: str, model: Model) -> str:
+def _why_not(place: str, model: Model, novelty_blocks: tuple[int, ...]) -> str:
     name, key = model.architecture, f"{place}.architecture"
     if not timm.is_model(name):
         architecture = name.split(".")[0]
@@ -55,7 +58,12 @@ def _why_not(place: str, model: Model) -> str:
         backbone = _sketch(name)
     except RuntimeError as error:
         return f"{key}: got {name!r}, timm cannot build it: {error}"
-    return _wrong_size(place, model, backbone) or _wrong_blocks(place, model, backbone)
+    blocks = model.recipe.blocks if isinstance(model.recipe, FrozenRecipe) else ()
+    return (
+        _wrong_size(place, model, backbone)
+        or _wrong_blocks(f"{place}.recipe.blocks", blocks, name, backbone)
+        or _wrong_blocks("drift.novelty.blocks", novelty_blocks, name, backbone)
+    )
 
 
 def _sketch(architecture: str) -> nn.Module:
@@ -77,10 +85,9 @@ def _wrong_size(place: str, model: Model, backbone: nn.Module) -> str:
     return f"{place}.input_size: got {size}, expected {expected}"
 
 
-def _wrong_blocks(place: str, model: Model, backbone: nn.Module) -> str:
-    asked = model.recipe.blocks if isinstance(model.recipe, FrozenRecipe) else ()
+def _wrong_blocks(key: str, asked: tuple[int, ...], architecture: str, backbone: nn.Module) -> str:
     count = len(blocks_of(backbone))
     if all(block < count for block in asked):
         return ""
     expected = f"blocks from 0 to {count - 1}" if count else "none: its stages cannot be told apart"
-    return f"{place}.recipe.blocks: got {list(asked)}, {model.architecture} has {expected}"
+    return f"{key}: got {list(asked)}, {architecture} has {expected}"

@@ -1,6 +1,6 @@
 """Settings of drift, KPIs and retraining: what counts as a change, and what the system does about it by itself."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,6 +9,8 @@ from cv_assets.spec.section import Count, Name, Section, Share, Text, refuse
 
 Kpi = Literal["escape_rate", "overkill", "fail_precision", "review_share"]
 """What is measured of a release in production."""
+
+KPIS: Final[tuple[Kpi, ...]] = get_args(Kpi)
 
 
 class Novelty(Section):

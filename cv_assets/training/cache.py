@@ -36,3 +36,9 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(name: str, path: Path, expected: str) -> None:
+    """Raise ValueError, which calls the file by its `name`, when its bytes are others."""
+    if (found := sha256_of(path)) != expected:
+        raise ValueError(f"{name} should have the sha256 {expected}, the stored bytes have {found}")

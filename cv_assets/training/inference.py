@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cv_assets.spec.training import FrozenRecipe, Model
 from cv_assets.training.arrays import read_arrays
-from cv_assets.training.cache import sha256_of
+from cv_assets.training.cache import check_sha256
 from cv_assets.training.features import Extractor, Image, Pool
 from cv_assets.training.heads import Head
 
@@ -56,9 +56,9 @@ def load_predictor(row: Mapping[str, Any], fetch: Callable[[str], Path], cache_d
     """
     head_file, backbone_file = fetch(row["weights"]), fetch(row["backbone"])
     arrays = read_arrays(head_file)
-    _check(row["weights"], head_file, row["weights_sha256"])
+    check_sha256(row["weights"], head_file, row["weights_sha256"])
     backbone_sha256 = Path(row["backbone"]).stem
-    _check(row["backbone"], backbone_file, backbone_sha256)
+    check_sha256(row["backbone"], backbone_file, backbone_sha256)
     model = Model.model_validate_json(row["recipe"])
     blocks, pool = pooling(model)
     extractor = Extractor(
@@ -68,9 +68,20 @@ def load_predictor(row: Mapping[str, Any], fetch: Callable[[str], Path], cache_d
         blocks,
         pool,
         cache_dir,
-        partial(_graph, row["architecture"], model.input_size, backbone_file, blocks, pool),
+        partial(stored_graph, row["architecture"], model.input_size, backbone_file, blocks, pool),
     )
     return Predictor(model, tuple(row["classes"]), extractor, Head.from_arrays(arrays))
+
+
+def stored_graph(
+    architecture: str, input_size: int, backbone_file: Path, blocks: tuple[int, ...], pool: tuple[Pool, ...]
+) -> bytes:
+    """The ONNX graph from frames to the features of a stored backbone. Raises ValueError for blocks that it lacks."""
+    # PyTorch and timm take seconds to import, and a graph is made once: where it is cached they are not needed.
+    from cv_assets.training.backbones import restore_backbone  # noqa: PLC0415
+    from cv_assets.training.graphs import export  # noqa: PLC0415
+
+    return export(restore_backbone(architecture, input_size, backbone_file), blocks, pool)
 
 
 def timed_scores(predictor: Predictor, images: Sequence[Image], threads: int) -> tuple[Vector, Vector]:
@@ -98,21 +109,6 @@ def pooling(model: Model) -> tuple[tuple[int, ...], tuple[Pool, ...]]:
     if isinstance(model.recipe, FrozenRecipe):
         return model.recipe.blocks, model.recipe.pool
     return (), ("mean",)
-
-
-def _graph(
-    architecture: str, input_size: int, backbone_file: Path, blocks: tuple[int, ...], pool: tuple[Pool, ...]
-) -> bytes:
-    # PyTorch and timm take seconds to import, and a graph is made once: where it is cached they are not needed.
-    from cv_assets.training.backbones import restore_backbone  # noqa: PLC0415
-    from cv_assets.training.graphs import export  # noqa: PLC0415
-
-    return export(restore_backbone(architecture, input_size, backbone_file), blocks, pool)
-
-
-def _check(name: str, file: Path, expected: str) -> None:
-    if (found := sha256_of(file)) != expected:
-        raise ValueError(f"{name} should have the sha256 {expected}, the stored bytes have {found}")
 
 
 def _timed(predictor: Predictor, image: Image) -> tuple[Vector, float]:

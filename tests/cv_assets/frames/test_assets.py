@@ -92,7 +92,7 @@ def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(d
     assert few.description == "2 of 3 rejected: low_focus 1, unreadable 1; at most 5% may be."
     assert checks(result)["captures_have_one_row"].passed
     assert {"accepted", "rejected", "focus", "reasons"} <= set(metadata(result, "prepared_frames"))
-    assert "![first frames](data:image/png;base64," in metadata(result, "raw_frames")["first frames"]
+    assert "![first frames](data:image/jpeg;base64," in metadata(result, "raw_frames")["first frames"]
 
 
 def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):

@@ -61,7 +61,7 @@ def test_an_export_becomes_labels_with_evidence_rejections_and_a_benchmark(table
     )
     assert metadata(golden, "benchmark_frames")["version"] == 1
     shown = metadata(golden, "benchmark_frames")["golden"]
-    assert shown.startswith("![golden frames with their labels](data:image/png;base64,")
+    assert shown.startswith("![golden frames with their labels](data:image/jpeg;base64,")
     assert len(shown) < 150_000
     said = [
         *(("a.png", who, label) for who, label in zip("xyz", ("sound", "sound", "defective"), strict=True)),

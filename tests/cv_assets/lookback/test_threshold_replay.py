@@ -92,8 +92,8 @@ def test_a_replay_shows_before_and_after_and_its_checks_answer_with_figures(run,
         "now FAIL": 0,
     }
     assert "4 of 11 verdicts by v1.0.0 in 1 delivery would be another" in shown["in short"]
-    for picture in ("scores", "changed frames"):
-        assert "data:image/png;base64," in shown[picture]
+    assert "data:image/png;base64," in shown["scores"]
+    assert "data:image/jpeg;base64," in shown["changed frames"]
     assert passed(result) == {
         "follows_its_contract": True,
         "own_band_gives_the_stored_verdicts": True,

@@ -88,7 +88,7 @@ def test_the_queue_is_published_with_its_trends_tables_and_pictures(tables, insp
         {"reason": "low_confidence", "open": 1, "unresolved": 0, "answered": 0},
     ]
     assert told["waiting by delivery"].records[0].data["open"] == 2
-    assert told["due first"].startswith("![frames that wait for people, due first](data:image/png;base64,")
+    assert told["due first"].startswith("![frames that wait for people, due first](data:image/jpeg;base64,")
 
 
 def test_what_is_overdue_warns_and_is_published(tables, inspect, refresh):

@@ -92,6 +92,11 @@ def test_weights_from_the_hub_must_be_there(deployment):
             "blocks: [2, 7]",
             "training.models[0].recipe.blocks: got [2, 7], tf_efficientnet_lite0 has blocks from 0 to 6",
         ),
+        (
+            "blocks: [4]",
+            "blocks: [9]",
+            "drift.novelty.blocks: got [9], tf_efficientnet_lite0 has blocks from 0 to 6",
+        ),
     ],
 )
 def test_sizes_and_blocks_that_an_architecture_does_not_have_are_told(old, new, told, deployment):
