@@ -85,7 +85,7 @@ def test_an_export_becomes_labels_with_evidence_rejections_and_a_benchmark(table
     assert head.read(evidence) == coco(said)
 
     told = metadata(result, "label_table")
-    assert "data:image/png;base64," in told["disputed"]
+    assert "data:image/jpeg;base64," in told["disputed"]
     assert told["annotations that wait for"].records[0].data == {
         "waits_for": "a frame of that name",
         "rows": 1,

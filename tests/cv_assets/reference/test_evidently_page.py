@@ -39,8 +39,8 @@ def test_columns_that_cannot_be_compared_are_left_out_with_a_word(made):
     }
     assert made.in_words == (
         "Evidently compares 80 frames with 200 of the reference, column by column, and calls a PSI of 0.2 and more "
-        "drift: 1 of 2 columns (novelty). Left out: decoded.contrast has one value only and decoded.entropy has 9 values "
-        "in one of the two sets."
+        "drift: 1 of 2 columns (novelty). Left out: decoded.contrast has one value only and decoded.entropy has 9 "
+        "values in one of the two sets."
     )
 
 
