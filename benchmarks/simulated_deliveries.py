@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cv_assets.reference.bins import counts_in, edges_of, psi
 from cv_assets.reference.levels import left_one_out
-from cv_assets.reference.quantiles import level
+from cv_assets.reference.quantiles import quantile_interval
 from cv_assets.spec.drift import Drift
 
 REFERENCE: Final = 12
@@ -55,7 +55,7 @@ def _judged(rng: np.random.Generator, moved: float, rules: Drift) -> NDArray[np.
     reference = _deliveries(rng, REFERENCE).ravel()
     names = np.repeat(np.arange(REFERENCE), FRAMES)
     ordinary = left_one_out(reference, names, bins=rules.bins, min_frames=rules.min_frames)
-    limit = max(level(ordinary.psi, rules.level, confidence=0.95).value or 0, rules.tolerance)
+    limit = max(quantile_interval(ordinary.psi, rules.level, confidence=0.95).value or 0, rules.tolerance)
     edges = edges_of(reference, rules.bins)
     counts, median = counts_in(edges, reference), np.median(reference)
     judged = _deliveries(rng, JUDGED) + moved

@@ -3,10 +3,12 @@
     python -m demo.seeds [draws] [picture]
 
 Draw 0 is the demo's. Each draw deals the modules anew; both candidates are trained, judged by the spec's criteria and
-used, and drift is measured, by the product's own functions. A draw whose candidate the gate refuses is played on all
-the same, and counted. Nothing here feeds the demo; the claims that it checks are those that most draws keep.
+used, and drift is measured, by the product's own functions; the spec's criteria are held against estimates alone, but
+for agreement and latency. A draw whose candidate the gate refuses is played on all the same, and counted. Nothing here
+feeds the demo; the claims that it checks are those that most draws keep.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -99,10 +101,23 @@ def study(draws: int, spec: Spec, cache: Path) -> pl.DataFrame:
     """One row per draw; draw `SEED` is the demo's."""
     modules = read_modules()
     cells = embed(modules, spec, cache)
-    one = partial(play, cells, modules, spec)
-    with ProcessPoolExecutor(os.cpu_count()) as workers:
-        rows = workers.map(one, range(SEED, SEED + draws))
+    # A process that is forked has none of Polars' threads, and waits for them.
+    context, one = multiprocessing.get_context("spawn"), partial(play, cells, modules, spec)
+    with ProcessPoolExecutor(os.cpu_count(), context, _keep, (one,)) as workers:
+        rows = workers.map(_play_kept, range(SEED, SEED + draws))
         return pl.DataFrame(list(track(rows, "draws", total=draws)))
+
+
+_kept: list[Callable[[int], dict[str, Any]]] = []
+"""How a worker plays a draw: sent once, for the cells are many."""
+
+
+def _keep(one: Callable[[int], dict[str, Any]]) -> None:
+    _kept[:] = [one]
+
+
+def _play_kept(seed: int) -> dict[str, Any]:
+    return _kept[0](seed)
 
 
 def _gates(cells: Cells, parts: Cast, first: Trained, second: Trained, spec: Spec) -> dict[str, Any]:

@@ -44,8 +44,6 @@ Mask = NDArray[np.bool_]
 
 CLASSES = ("sound", "defective")
 
-_NO_SHARES = delivery_shares(PreparedFrames.create_empty())
-
 
 @dataclass(frozen=True)
 class Cells:
@@ -154,7 +152,9 @@ def drift(
     fitted = NoveltyReference.fit(features_ND[trained_N], spec.drift.novelty, _settings(spec))
     nothing = {name: pl.lit(None, pl.Float64) for name in PLAIN}
     frames = pl.DataFrame({"delivery": deliveries.tolist(), NOVELTY: own_N}).with_columns(**nothing)
-    normal = calibrate(frames, _NO_SHARES, spec.drift, spec.evaluation.confidence, "", "").rows
+    normal = calibrate(
+        frames, delivery_shares(PreparedFrames.create_empty()), spec.drift, spec.evaluation.confidence, "", ""
+    ).rows
     rows = []
     for turn, module in enumerate(arriving):
         values = pl.DataFrame({NOVELTY: fitted.novelty(features_ND[cells.of([module])])})

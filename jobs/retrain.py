@@ -2,14 +2,19 @@
 
 import functools
 import operator
+import sys
 from typing import Final
 
 import dagster as dg
 
 STEPS: Final = ("requests", "splits", "training", "reference", "evaluation")
 PRELOADED: Final = ("dagster", "timm", "sklearn.linear_model", "sklearn.metrics", "matplotlib.figure")
-"""What most steps import, for seconds: imported once, and forked. None of it starts a thread that a fork would lose, as
-Polars does."""
+"""What most steps import, for seconds: imported once, and forked. Not what imports Polars: a fork loses its threads,
+and waits for them."""
+START: Final = (
+    {"forkserver": {"preload_modules": list(PRELOADED)}} if sys.platform == "linux" else {"spawn": {}}
+)
+"""How a step's process is started: macOS may end one that is forked, and Windows forks none."""
 
 retrain = dg.define_asset_job(
     "retrain",
@@ -19,7 +24,5 @@ retrain = dg.define_asset_job(
     "2026-03-first. In the launchpad, `training_request` asks for `reason` (first_release, drift, kpi, schedule or "
     "person), `evidence` (what speaks for it) and `requested_by`.",
     # A process per step gives torch's memory back; one at a time, for training uses all cores.
-    executor_def=dg.multiprocess_executor.configured(
-        {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": list(PRELOADED)}}}
-    ),
+    executor_def=dg.multiprocess_executor.configured({"max_concurrent": 1, "start_method": START}),
 )

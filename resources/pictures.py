@@ -38,7 +38,7 @@ def montage(images: Sequence[Picture | None], captions: Sequence[str], columns: 
     if not images or len(images) != len(captions):
         raise ValueError(f"a montage needs one caption per image, got {len(captions)} for {len(images)}")
     return _smallest_needed(
-        _jpeg(_sheet(images, captions, columns, tile)) for tile in range(_TILE, _SMALLEST_TILE, -16)
+        _jpeg(_sheet(images, captions, columns, tile)) for tile in range(_TILE, _SMALLEST_TILE - 1, -16)
     )
 
 

@@ -27,8 +27,13 @@ _MARKED_SECONDS: Final = 60.0
 """Within this Dagster has marked a failed run; usually it takes milliseconds."""
 
 
-def ours(context: dg.SensorEvaluationContext) -> Mapping[str, str]:
-    """The tag that Dagster stores with each run of this code location; none where a sensor is called outside of one."""
+def ours(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> Mapping[str, str]:
+    """The tag that Dagster stores with each run of this code location.
+
+    None where a sensor is called outside of one, and for schedules: Dagster does not tell them where they are.
+    """
+    if isinstance(context, dg.ScheduleEvaluationContext):
+        return NO_TAGS
     origin = context.code_location_origin
     return {".dagster/repository": f"{context.repository_name}@{origin.location_name}"} if origin else {}
 

@@ -332,9 +332,9 @@ def tag_name(data_branch: str, name: str) -> str:
     return name if data_branch == "main" else f"{data_branch}-{name}"
 
 
-def request_commit(lake: Lake, data_branch: str, candidate: str) -> str | None:
-    """The commit on the data branch that first published the candidate's request, from the lake's own log."""
-    commits = [commit.id for commit in lake.log(data_branch, table_path(REQUESTS, candidate))]
+def request_commit(lake: Lake, ref: str, candidate: str) -> str | None:
+    """The commit up to `ref` that first published the candidate's request, from the lake's own log."""
+    commits = [commit.id for commit in lake.log(ref, table_path(REQUESTS, candidate))]
     return commits[-1] if commits else None
 
 

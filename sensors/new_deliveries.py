@@ -19,7 +19,7 @@ from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import deliveries
-from resources.runs import newest_runs
+from resources.runs import newest_runs, ours
 from resources.tables import Snapshot, Tables
 
 TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drift_metrics")
@@ -45,7 +45,9 @@ def new_deliveries(
     """Look at the inbox once, then request a run for each delivery that has none."""
     try:
         acquisition = spec_at(tables.head(), deployment).acquisition
-        look, runs, head = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
+        look, runs, head = _look(
+            context.instance, ours(context), tables, inbox(deployment, acquisition), acquisition
+        )
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
     except Timeout:
@@ -67,7 +69,11 @@ def new_deliveries(
 
 
 def _look(
-    instance: dg.DagsterInstance, tables: Tables, box: Inbox, acquisition: Acquisition
+    instance: dg.DagsterInstance,
+    mine: Mapping[str, str],
+    tables: Tables,
+    box: Inbox,
+    acquisition: Acquisition,
 ) -> tuple[Look, Mapping[str, dg.DagsterRun], Snapshot]:
     """Raises FileNotFoundError when the inbox is not there, Timeout when another look is under way."""
     if box.folder.parent == box.state.parent:
@@ -76,7 +82,7 @@ def _look(
     box.state.mkdir(parents=True, exist_ok=True)
     with FileLock(box.state / "look.lock", timeout=0):
         # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
-        runs = newest_runs(instance, "receive", [manifest.key for manifest in box.under_way()])
+        runs = newest_runs(instance, "receive", [manifest.key for manifest in box.under_way()], mine)
         head = tables.head()
         return box.look(acquisition, lambda key: _published(head, key), time.time()), runs, head
 

@@ -1,7 +1,7 @@
 """Watch the folder of label exports: each settled file that the lake does not hold yet is taken once."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path, PurePath
 from typing import Literal
@@ -13,7 +13,7 @@ from cv_assets.labels.arrivals import Attempt, ExportFile, look, plan, put_away
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import exports
-from resources.runs import newest_runs
+from resources.runs import newest_runs, ours
 from resources.tables import Tables
 
 
@@ -38,7 +38,7 @@ def new_exports(
     folder = deployment.data_dir / labels.exports
     files = look(folder, _remembered(context.cursor))
     published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
-    to_do = plan(files, published, _attempts(context.instance, files), labels.runs_at_once)
+    to_do = plan(files, published, _attempts(context.instance, ours(context), files), labels.runs_at_once)
     moved = [file for file in to_do.put_away if put_away(folder, file)]
     _log(context, moved, to_do.waiting)
     return dg.SensorResult(
@@ -58,8 +58,10 @@ def new_exports(
     )
 
 
-def _attempts(instance: dg.DagsterInstance, files: Iterable[ExportFile]) -> dict[str, Attempt]:
-    runs = newest_runs(instance, "take_labels", {file.key for file in files if file.sha256})
+def _attempts(
+    instance: dg.DagsterInstance, mine: Mapping[str, str], files: Iterable[ExportFile]
+) -> dict[str, Attempt]:
+    runs = newest_runs(instance, "take_labels", {file.key for file in files if file.sha256}, mine)
     return {key: Attempt(run.run_id, _state(run)) for key, run in runs.items()}
 
 

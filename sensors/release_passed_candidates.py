@@ -6,7 +6,7 @@ from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
-from resources.runs import run_with_key
+from resources.runs import ours, run_with_key
 from resources.tables import Tables
 
 
@@ -40,7 +40,7 @@ def release_passed_candidates(
             waiting.append(proposal.why)
             continue
         run_key = f"{key}-{candidate.commit[:12]}"
-        if earlier := run_with_key(context.instance, run_key):
+        if earlier := run_with_key(context.instance, run_key, ours(context)):
             waiting.append(_earlier(earlier, key))
             continue
         config = {"candidate": key, "approver": "policy", "why": ""}

@@ -9,6 +9,7 @@ from cv_assets.requests.assets import look, retries, run_config
 from cv_assets.requests.policy import decide
 from resources.deployments import Deployment
 from resources.partitions import candidates
+from resources.runs import ours
 from resources.tables import Tables
 
 _HOW = (
@@ -37,7 +38,7 @@ def _sensor(
     ) -> dg.SensorResult | dg.SkipReason:
         """Ask the policy of every alarm of these kinds that is not closed."""
         try:
-            _, world, rules = look(context.instance, tables, deployment)
+            _, world, rules = look(context.instance, ours(context), tables, deployment)
         except dg.Failure as failure:
             return dg.SkipReason(str(failure.description))
         alarms = [one for one in world.alarms if one["kind"] in speaks_of and one["state"] != "closed"]

@@ -35,7 +35,7 @@ REQUESTS: Final = "training_request"
 FOLLOWING: Final = ("kpis", "alarms")
 AT_MOST_SECONDS: Final = 60
 """While deliveries or exports are being taken in, a refresh waits for the last of them, but no longer than this after
-the first change: each would change what the one before made."""
+the first change was seen: each would change what the one before made."""
 TAKEN_IN_BY: Final = {"receive": ("delivery", "deliveries"), "take_labels": ("label export",)}
 MADE: Final = ("review_queue", "review_worklist", *FOLLOWING)
 """What a refresh makes, the queue first. The last two are made from what the queue was, or later."""
@@ -79,8 +79,9 @@ def review_changes(
         # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
         changes = changes.not_made
         earlier = run_with_key(context.instance, changes.run_key, mine)
-    if changes and earlier is None and (wait := _more_comes(context.instance, mine, published, head, now)):
+    if changes and earlier is None and published and (wait := _more_comes(context, mine, now)):
         return dg.SkipReason(f"{changes.why[:1].upper()}{changes.why[1:]}. {wait}")
+    context.update_cursor("")
     if changes and earlier is None:
         return dg.RunRequest(run_key=changes.run_key, tags={"why": changes.why})
     if earlier and not earlier.is_finished:
@@ -90,35 +91,24 @@ def review_changes(
     return dg.SkipReason(f"The queue is up to date: {standing(queue, now)}.")
 
 
-def _more_comes(
-    instance: dg.DagsterInstance,
-    mine: Mapping[str, str],
-    published: Commit | None,
-    head: Snapshot,
-    now: datetime,
-) -> str:
-    """Why a refresh waits for what is being taken in, in words; empty when it does not."""
+def _more_comes(context: dg.SensorEvaluationContext, mine: Mapping[str, str], now: datetime) -> str:
+    """Why a refresh waits for what is being taken in, in words; empty when it does not.
+
+    The cursor holds when the changes were first seen, by the clock of this sensor alone.
+    """
+    seen = datetime.fromisoformat(context.cursor) if context.cursor else now
     taken_in = [
         counted(count, *words)
         for job, words in TAKEN_IN_BY.items()
-        if published is not None and (count := unfinished(instance, job, mine))
+        if (count := unfinished(context.instance, job, mine))
     ]
-    if published is None or not taken_in:
+    until = seen + timedelta(seconds=AT_MOST_SECONDS)
+    if not taken_in or now >= until:
         return ""
-    until = _first_change(head, published) + timedelta(seconds=AT_MOST_SECONDS)
-    if now >= until:
-        return ""
+    context.update_cursor(seen.isoformat())
     are = "is" if taken_in[0].startswith("1 ") and len(taken_in) == 1 else "are"
     when = f"when they are through, or at {until:%H:%M:%S} UTC"
     return f"{listed(taken_in)} {are} being taken in: all is made again {when}."
-
-
-def _first_change(head: Snapshot, published: Commit) -> datetime:
-    """When the first publication came that the `published` queue does not know."""
-    since = published.metadata.get("input_commit")
-    commits = itertools.takewhile(lambda commit: commit.id != since, head.lake.log(head.commit))
-    unknown = [commit.created_at for commit in commits if commit.metadata.get("asset") not in MADE]
-    return min(unknown, default=published.created_at)
 
 
 def _changes(

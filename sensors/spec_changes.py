@@ -5,7 +5,7 @@ import dagster as dg
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec
 from cv_assets.spec.schema import ProjectSpec
 from resources.deployments import Deployment
-from resources.runs import run_with_key
+from resources.runs import ours, run_with_key
 from resources.tables import Tables, table_path
 
 
@@ -34,7 +34,7 @@ def spec_changes(
     # The commit is part of the key: a spec that comes back after another one is published again.
     publication = next(tables.lake.log(head.commit, table_path("project_spec")), None)
     run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
-    if earlier := run_with_key(context.instance, run_key):
+    if earlier := run_with_key(context.instance, run_key, ours(context)):
         return dg.SkipReason(_earlier(earlier, digest(spec)))
     said = "is not published yet" if published.is_empty() else f"changed: {', '.join(changed)}"
     why = f"{deployment.spec_file.name} {said}"

@@ -130,3 +130,10 @@ def test_a_model_added_to_the_spec_is_an_asset(tmp_path, loaded):
 
     assert checkpoints(loaded) == {"cnn_checkpoint", "vit_checkpoint"}
     assert checkpoints(other) == {"cnn_checkpoint", "small_vit_checkpoint"}
+
+
+def test_every_sensor_that_asks_for_runs_asks_for_those_of_its_own_code_location():
+    asking = ("newest_run", "newest_runs", "run_with_key", "unfinished", "look(context.instance")
+    for file in (ROOT / "sensors").glob("[!_]*.py"):
+        text = file.read_text()
+        assert "ours(context)" in text or not any(name in text for name in asking), file.name

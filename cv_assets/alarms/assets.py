@@ -13,13 +13,13 @@ from cv_assets.drift.schema import DriftMetrics
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.reference.schema import DriftReference
 from cv_assets.release.schema import Releases
+from cv_assets.requests.assets import labels_seen
 from cv_assets.requests.base import release_in_force
 from cv_assets.requests.schema import TrainingRequest
 from cv_assets.review.schema import Kpis
 from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
-from resources.lake import RefNotFoundError
 from resources.pictures import figure_png, picture
 from resources.tables import Snapshot, Tables
 
@@ -94,7 +94,7 @@ def alarms(
         captures=fresh_labels.captures(snapshot.columns),
         spec=spec,
         spec_digest=project_spec["spec_digest"][0],
-        labels_of=_labels_of(snapshot, requests, label_table),
+        labels_of=_labels_of(snapshot),
     )
     rows, files = _with_pages(rows, metrics, snapshot)
     yield from ALARMS.audited(
@@ -126,22 +126,12 @@ def _requests(snapshot: Snapshot) -> pl.DataFrame:
     return pl.concat([TrainingRequest.create_empty(), published], how="diagonal_relaxed")
 
 
-def _labels_of(
-    snapshot: Snapshot, requests: pl.DataFrame, label_table: pl.DataFrame
-) -> Callable[[str], pl.DataFrame]:
-    """The agreed labels that a candidate's training could see: those at the commit that its request looked at."""
+def _labels_of(snapshot: Snapshot) -> Callable[[str], pl.DataFrame]:
+    """The agreed labels that a candidate's training could see."""
 
     def labels(candidate: str) -> pl.DataFrame:
-        row = requests.row(by_predicate=pl.col("candidate") == candidate, named=True)
-        try:
-            snapshot.lake.resolve(row["base_commit"])
-        except RefNotFoundError:
-            # A lake that was set up anew has other commits: then the times in the tables have to do.
-            known = label_table.filter(pl.col("labelled_at") <= row["requested_at"])
-        else:
-            then = Snapshot(snapshot.lake, row["base_commit"])
-            known = then.table("label_table", or_empty=LabelTable)
-        return known.filter(pl.col("status") == "agreed").select("frame_id", "label")
+        seen = labels_seen(snapshot, candidate)
+        return seen.filter(pl.col("status") == "agreed").select("frame_id", "label")
 
     return labels
 

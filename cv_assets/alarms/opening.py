@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from cv_assets.drift.episodes import CAPTURED, NEEDED
+from cv_assets.drift.schema import JUDGED
 from cv_assets.drift.stretches import Row
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.requests.policy import Requested
@@ -19,7 +20,6 @@ from cv_assets.requests.policy import Requested
 DRIFT_NEEDED: Final = (*NEEDED, "why")
 """The columns of drift_metrics that are read here."""
 
-_JUDGED: Final = ("ok", "drifted")
 _ID: Final = re.compile(r"(?P<kind>drift|kpi)-r(?P<number>\d+)(?:-(?P<metric>.+))?")
 
 
@@ -57,7 +57,7 @@ class Opening:
 
 def rows_judged(metrics: pl.DataFrame, role: str) -> list[dict[str, Any]]:
     """The rows of drift metrics of that role that have a verdict, as they were captured. Reads `DRIFT_NEEDED`."""
-    of = metrics.filter(pl.col("role") == role, pl.col("verdict").is_in(_JUDGED)).select(DRIFT_NEEDED)
+    of = metrics.filter(pl.col("role") == role, pl.col("verdict").is_in(JUDGED)).select(DRIFT_NEEDED)
     return of.sort(CAPTURED, "delivery", "statistic").to_dicts()
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import polars as pl
 
+from cv_assets.drift.schema import JUDGED
+
 NEEDED: Final = ("delivery", "statistic", "role", "release_number", "candidate", "values", "verdict")
 """The columns of drift_metrics that are read here."""
 
@@ -57,7 +59,7 @@ def to_compare(rows: pl.DataFrame, metrics: pl.DataFrame) -> Iterator[Compared]:
         first = stored.filter(pl.col("release_number") == number, pl.col("delivery").is_in(names[:MOST]))
         if first.is_empty():
             continue
-        judged = first.filter(pl.col("role") != "station", pl.col("verdict").is_in(["ok", "drifted"]))
+        judged = first.filter(pl.col("role") != "station", pl.col("verdict").is_in(JUDGED))
         drifted = judged.group_by("statistic").agg((pl.col("verdict") == "drifted").any()).sort("statistic")
         yield Compared(
             alarm_id, first["candidate"][0], tuple(first["values"].unique().sort()), dict(drifted.iter_rows())

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import polars as pl
@@ -18,19 +18,27 @@ _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 def station_openings(metrics: pl.DataFrame) -> Iterator[Opening]:
     """One per stretch of one statistic at one station, under whatever releases; the first ordinary delivery ends it.
 
-    Where too many captures were rejected, their reasons have no alarm of their own. Reads `DRIFT_NEEDED`.
+    A reason for rejections has no alarm of its own where that of all rejections began with it and lasts as long. Reads
+    `DRIFT_NEEDED`.
     """
     rows = sorted(rows_judged(metrics, "station"), key=series_of)
-    told = {row["delivery"] for row in rows if (row["statistic"], row["verdict"]) == (REJECTED, "drifted")}
-    for _, series in itertools.groupby(rows, key=series_of):
-        judged = list(series)
-        yield from (_station_alarm(one) for one in stretches(judged, [_says(row, told) for row in judged], 1))
+    found = [one for _, series in itertools.groupby(rows, key=series_of) for one in _stretches(list(series))]
+    whole = [one.shown for one in found if one.shown[0]["statistic"] == REJECTED]
+    yield from (_station_alarm(one) for one in found if not _is_told_by(one, whole))
 
 
-def _says(row: Row, told: Collection[str]) -> Says:
-    if row["verdict"] != "drifted":
-        return "ordinary"
-    return "doubtful" if row["statistic"].startswith(f"{REJECTED}.") and row["delivery"] in told else "shows"
+def _stretches(judged: list[Row]) -> list[Stretch]:
+    said: list[Says] = ["shows" if row["verdict"] == "drifted" else "ordinary" for row in judged]
+    return stretches(judged, said, 1)
+
+
+def _is_told_by(stretch: Stretch, whole: Iterable[tuple[Row, ...]]) -> bool:
+    """Whether the stretch is a reason for rejections, and one of all rejections tells of it."""
+    shown = [row["delivery"] for row in stretch.shown]
+    if not stretch.shown[0]["statistic"].startswith(f"{REJECTED}."):
+        return False
+    others = ([row["delivery"] for row in one] for one in whole)
+    return any(names[0] == shown[0] and set(shown) <= set(names) for names in others)
 
 
 def _station_alarm(stretch: Stretch) -> Opening:

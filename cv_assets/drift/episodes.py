@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from cv_assets.drift.schema import JUDGED
 from cv_assets.drift.stretches import Row, Says, Stretch, stretches
 
 NEEDED: Final = (
@@ -41,7 +42,6 @@ _USUAL: Final = 0.75
 _HIGHEST: Final = SLOW_LIMIT + 1 - _USUAL
 """The sum stops here, so that few ordinary deliveries end a drift, however long it was."""
 
-_JUDGED: Final = ("ok", "drifted")
 _SERIES: Final = ("release_number", "station", "statistic")
 _ORDER: Final = (*_SERIES, CAPTURED, "delivery")
 
@@ -85,7 +85,7 @@ def episodes(metrics: pl.DataFrame, patience: int) -> list[Episode]:
     """
     if patience < 1:
         raise ValueError(f"patience must be 1 or more, got {patience}")
-    judged = cumulative(metrics.select(NEEDED).filter(pl.col("verdict").is_in(_JUDGED)))
+    judged = cumulative(metrics.select(NEEDED).filter(pl.col("verdict").is_in(JUDGED)))
     found: list[Episode] = []
     for _, rows in itertools.groupby(judged.iter_rows(named=True), _series):
         series = list(rows)
@@ -120,7 +120,7 @@ def cumulative(metrics: pl.DataFrame) -> pl.DataFrame:
     once in 2,700 and in 178,000 (all simulated). A delivery without a verdict or rank leaves it as it is.
     """
     ordered = metrics.sort(_ORDER)
-    counts = pl.col("verdict").is_in(_JUDGED)
+    counts = pl.col("verdict").is_in(JUDGED)
     steps = (pl.col("rank").fill_nan(None) - _USUAL).fill_null(0.0)
     with_steps = ordered.select(*_SERIES, step=pl.when(counts).then(steps).otherwise(0.0))
     sums: list[float] = []

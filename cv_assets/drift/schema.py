@@ -6,7 +6,9 @@ import dataframely as dy
 
 from cv_assets.reference.schema import ROLES
 
-VERDICTS: Final = ("ok", "drifted", "not_enough", "not_calibrated", "no_reference")
+JUDGED: Final = ("ok", "drifted")
+"""Verdicts on a delivery that could be held against its reference."""
+VERDICTS: Final = (*JUDGED, "not_enough", "not_calibrated", "no_reference")
 
 
 class DriftMetrics(dy.Schema):

@@ -6,11 +6,12 @@ from typing import Final
 import polars as pl
 
 from cv_assets.drift.episodes import Episode
+from cv_assets.drift.schema import JUDGED
 from cv_assets.reference.schema import NOVELTY, REJECTED, REPEATED
 from cv_assets.reference.words import it_takes
 from cv_assets.words import Said, listed
 
-_JUDGED: Final = pl.col("verdict").is_in(["ok", "drifted"])
+_JUDGED: Final = pl.col("verdict").is_in(JUDGED)
 _TOLD: Final = 3
 
 

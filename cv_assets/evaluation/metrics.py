@@ -251,8 +251,10 @@ def _group_by_group(score_N: Vector, group_N: NDArray[np.intp]) -> Vector:
 
 
 def _ranks(score_N: Vector) -> Vector:
-    """From 1 on; equal scores share the mean of their ranks."""
+    """From 1 on; equal scores share the mean of their ranks. NaN for all when one is NaN."""
     # As SciPy's, whose statistics take longer to import than a KPI to compute.
+    if np.isnan(score_N).any():
+        return np.full(len(score_N), np.nan)
     return pl.Series(score_N).rank("average").to_numpy()
 
 

@@ -10,7 +10,7 @@ from cv_assets.reference.bins import Counts, Vector, counts_in, edges_of
 from cv_assets.reference.judgement import judge, known, median
 from cv_assets.reference.levels import Differences, corrected, least_false_alarms, left_one_out
 from cv_assets.reference.measured import statistics_of
-from cv_assets.reference.quantiles import level
+from cv_assets.reference.quantiles import quantile_interval
 from cv_assets.reference.schema import NOVELTY, DriftReference
 from cv_assets.reference.statistics import SHARES, station_shares
 from cv_assets.spec.drift import Drift
@@ -108,13 +108,13 @@ def _of_captures(shares: pl.DataFrame, name: str, drift: Drift) -> tuple[Differe
 
 def _levels(found: Differences, drift: Drift, quantile: float, confidence: float) -> dict[str, Any]:
     count = len(found.deliveries)
-    of_psi = level(found.psi, quantile, confidence)
+    of_psi = quantile_interval(found.psi, quantile, confidence)
     return {
         "deliveries": count,
         "psi": np.sort(found.psi).tolist(),
         "kl": np.sort(found.kl).tolist(),
         "psi_level": of_psi.value,
-        "kl_level": level(found.kl, quantile, confidence).value,
+        "kl_level": quantile_interval(found.kl, quantile, confidence).value,
         "quantile": quantile,
         "psi_level_low": of_psi.low,
         "psi_level_high": of_psi.high,

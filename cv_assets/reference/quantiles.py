@@ -34,12 +34,3 @@ def quantile_interval(values_N: Vector, quantile: float, confidence: float) -> I
         float(ordered[low - 1]) if low >= 1 else None,
         float(ordered[high - 1]) if high <= n else None,
     )
-
-
-def level(differences_K: Vector, quantile: float, confidence: float) -> Interval:
-    """The `quantile` of what ordinary deliveries differ by, with its interval; all None without any.
-
-    The smallest of the differences that at least this share of them does not exceed. Few deliveries leave the ends
-    open, and a quantile above 1 - 1 / K is the largest difference seen.
-    """
-    return quantile_interval(differences_K, quantile, confidence)

@@ -35,7 +35,7 @@ from resources.contracts import CONTRACT_CHECK, Audited, Check, TableAsset
 from resources.deployments import Deployment
 from resources.partitions import candidates
 from resources.runs import RunGroup, run_groups
-from resources.tables import Snapshot, Tables, table_path
+from resources.tables import Snapshot, Tables, request_commit
 
 NEWEST: Final = "training_request/newest.txt"
 """Names the newest candidate. Every request writes it, so of two that are made at once the second is asked again."""
@@ -137,9 +137,12 @@ def training_request(
 
 
 def look(
-    instance: dg.DagsterInstance, tables: Tables, deployment: Deployment
+    instance: dg.DagsterInstance, mine: Mapping[str, str], tables: Tables, deployment: Deployment
 ) -> tuple[Snapshot, World, Retraining]:
-    """What a sensor or schedule shows the policy, and the spec's rules. Raises dg.Failure while no spec is in force."""
+    """What a sensor or schedule shows the policy, and the spec's rules; runs with the tags `mine` are its own.
+
+    Raises dg.Failure while no spec is in force.
+    """
     # Records first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
     trainings = [
         Training(
@@ -150,7 +153,7 @@ def look(
             tries=group.tries,
             ended_as=group.newest.status.value.lower(),
         )
-        for group in run_groups(instance, "retrain")
+        for group in run_groups(instance, "retrain", mine)
     ]
     head = tables.head()
     rules = spec_at(head, deployment).retraining
@@ -158,8 +161,8 @@ def look(
     decided = [
         replace(one, decided=True)
         if one.open
-        and (mine := tables.candidate(one.candidate))
-        and mine.has("release_decision", one.candidate)
+        and (branch := tables.candidate(one.candidate))
+        and branch.has("release_decision", one.candidate)
         else one
         for one in world.requests
     ]
@@ -172,11 +175,15 @@ def fresh_for_schedule(snapshot: Snapshot) -> int:
     labels = snapshot.table("label_table", or_empty=LabelTable)
     seen = labels.clear()
     if spent:
-        newest = table_path("training_request", spent[-1])
-        # A candidate reads the lake as of its request's publication.
-        publication = next(snapshot.lake.log(snapshot.commit, newest))
-        seen = Snapshot(snapshot.lake, publication.id).table("label_table", or_empty=LabelTable)
+        seen = labels_seen(snapshot, spent[-1])
     return unseen_labels(labels, seen, snapshot.table("benchmark_frames", or_empty=BenchmarkFrames))
+
+
+def labels_seen(snapshot: Snapshot, candidate: str) -> pl.DataFrame:
+    """The label table as the candidate's training could see it: where its data branch starts."""
+    start = request_commit(snapshot.lake, snapshot.commit, candidate)
+    then = snapshot if start is None else Snapshot(snapshot.lake, start)
+    return then.table("label_table", or_empty=LabelTable)
 
 
 def run_config(decision: Decision, reason: str, asks: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cv_assets.review.kpis import METRICS, SAYS
+from cv_assets.review.kpis import SAYS
+from cv_assets.spec.drift import KPIS
 
 _SHADES: Final = {
     "met": "tab:green",
@@ -22,7 +23,7 @@ def kpis_figure(rows: pl.DataFrame) -> Figure:
     """One panel per KPI with a mark per window, by its verdict. `rows` are those of `kpis`, at least one window."""
     figure = Figure(figsize=(9.5, 5.2), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    for axis, metric in zip(axes.flat, METRICS, strict=True):
+    for axis, metric in zip(axes.flat, KPIS, strict=True):
         windows = rows.filter(metric=metric).with_row_index("place")
         for verdict, shade in _SHADES.items():
             _draw_intervals(axis, windows.filter(verdict=verdict), verdict, shade)
@@ -68,7 +69,7 @@ def _draw_releases(axis: Axes, windows: pl.DataFrame) -> None:
 
 def _name_windows(axes: Iterable[Axes], rows: pl.DataFrame) -> None:
     """The first and the last window by their last delivery: names of deliveries are long."""
-    names = rows.filter(metric=METRICS[0])["until"].to_list()
+    names = rows.filter(metric=KPIS[0])["until"].to_list()
     places = sorted({0, len(names) - 1})
     for axis in axes:
         axis.set_xticks(places, [names[place] for place in places], fontsize="small")

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -38,8 +38,6 @@ NEEDED: Final = (
     "release_number",
 )
 """The columns of inspections that are read here; there may be millions of rows."""
-
-METRICS: Final[tuple[drift.Kpi, ...]] = get_args(drift.Kpi)
 
 SAYS: Final[dict[drift.Kpi, str]] = {
     "escape_rate": "of the defective pass",
@@ -126,14 +124,14 @@ def kpis(
         _row(metric, window, number, release, judged_otherwise.get(number, ""), spec)
         for (number, release), of_release in _by_release(decided)
         for window in _windows(of_release, spec)
-        for metric in METRICS
+        for metric in drift.KPIS
     ]
     return pl.DataFrame(rows, schema=Kpis.create_empty().schema)
 
 
 def newest(rows: pl.DataFrame, release_number: int | None) -> pl.DataFrame:
     """The rows of the release's newest window; none when it inspected nothing yet."""
-    return rows.filter(pl.col("release_number").eq_missing(release_number)).tail(len(METRICS))
+    return rows.filter(pl.col("release_number").eq_missing(release_number)).tail(len(drift.KPIS))
 
 
 def _by_release(decided: pl.DataFrame) -> list[tuple[tuple[int, str], pl.DataFrame]]:

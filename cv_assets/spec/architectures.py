@@ -21,11 +21,13 @@ def check_architectures(spec: Spec) -> list[str]:
     """One sentence for every model of `spec` that timm cannot build as asked; empty when all are known."""
     novelty = spec.drift.novelty
     watched = novelty.model or spec.training.models[0].name
-    answers = (
-        _why_not(f"training.models[{number}]", model, novelty.blocks if model.name == watched else ())
+    return [
+        answer
         for number, model in enumerate(spec.training.models)
-    )
-    return [answer for answer in answers if answer]
+        for answer in _why_not(
+            f"training.models[{number}]", model, novelty.blocks if model.name == watched else ()
+        )
+    ]
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
@@ -44,26 +46,27 @@ def patch_of(backbone: nn.Module) -> int:
     return int(max(getattr(getattr(backbone, "patch_embed", None), "patch_size", (1,))))
 
 
-def _why_not(place: str, model: Model, novelty_blocks: tuple[int, ...]) -> str:
+def _why_not(place: str, model: Model, novelty_blocks: tuple[int, ...]) -> list[str]:
     name, key = model.architecture, f"{place}.architecture"
     if not timm.is_model(name):
         architecture = name.split(".")[0]
         suggestion = did_you_mean(architecture, timm.list_models()) or "timm.list_models() names them all"
-        return f"{key}: got {name!r}, expected a model that timm {timm.__version__} knows; {suggestion}"
+        return [f"{key}: got {name!r}, expected a model that timm {timm.__version__} knows; {suggestion}"]
     if model.weights.source == "hub" and not timm.is_model_pretrained(name):
         known = [one for one in timm.list_pretrained() if one.split(".")[0] == name.split(".")[0]]
         expected = ", ".join(known) or "another `weights.source`, for it has none"
-        return f"{key}: timm's hub has no pretrained weights {name!r}, expected {expected}"
+        return [f"{key}: timm's hub has no pretrained weights {name!r}, expected {expected}"]
     try:
         backbone = _sketch(name)
     except RuntimeError as error:
-        return f"{key}: got {name!r}, timm cannot build it: {error}"
+        return [f"{key}: got {name!r}, timm cannot build it: {error}"]
     blocks = model.recipe.blocks if isinstance(model.recipe, FrozenRecipe) else ()
-    return (
-        _wrong_size(place, model, backbone)
-        or _wrong_blocks(f"{place}.recipe.blocks", blocks, name, backbone)
-        or _wrong_blocks("drift.novelty.blocks", novelty_blocks, name, backbone)
+    answers = (
+        _wrong_size(place, model, backbone),
+        _wrong_blocks(f"{place}.recipe.blocks", blocks, name, backbone),
+        _wrong_blocks("drift.novelty.blocks", novelty_blocks, name, backbone),
     )
+    return [answer for answer in answers if answer]
 
 
 def _sketch(architecture: str) -> nn.Module:

@@ -197,3 +197,14 @@ def test_of_two_sensors_that_asked_at_once_one_gives_way_and_asks_again_later(pl
     plant.conclude("drift-r1-1", "refused")
     plant.alarms(KPI)
     assert plant.tick(retrain_on_kpi).run_requests[0].run_key == "kpi-r1-overkill-2"
+
+
+def test_a_training_of_another_code_location_is_not_waited_for(plant, monkeypatch):
+    tag = ".dagster/repository"
+    tags = {"dagster/partition": "drift-r1-1", tag: "plant b"}
+    plant.instance.add_run(dg.DagsterRun("retrain", run_id=str(uuid.uuid4()), status=STARTED, tags=tags))
+    plant.alarms(DRIFT)
+    assert "one training at a time" in plant.tick(retrain_on_drift)
+    monkeypatch.setattr("sensors.retrain_on_alarms.ours", lambda _: {tag: "plant a"})
+    (request,) = plant.tick(retrain_on_drift).run_requests
+    assert request.run_key == "drift-r1-1"

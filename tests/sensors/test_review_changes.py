@@ -28,12 +28,17 @@ UP_TO_DATE = "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more d
 
 @pytest.fixture
 def tick(tables, deployment, instance):
-    """One look of the sensor: the request, or why there is none."""
+    """One look of the sensor, which keeps its cursor: the request, or why there is none."""
+    cursor = None
 
     def run():
-        context = dg.build_sensor_context(instance=instance)
-        result = review_changes(context, tables=tables, deployment=deployment)
-        return result.skip_message if isinstance(result, dg.SkipReason) else result
+        nonlocal cursor
+        resources = {"tables": tables, "deployment": deployment}
+        looked = review_changes.evaluate_tick(
+            dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+        )
+        cursor = looked.cursor
+        return looked.skip_message or looked.run_requests[0]
 
     return run
 
@@ -285,29 +290,31 @@ def test_while_deliveries_follow_one_another_a_refresh_waits_for_the_last_but_no
     assert tick().tags["why"] == "1 delivery was inspected (d2)"
 
 
-def test_a_refresh_waits_for_label_exports_too_and_counts_from_the_first_change(
+def test_a_refresh_waits_for_label_exports_too_and_counts_from_when_it_saw_the_first_change(
     tables, spec, inspect, tick, run_job, instance, monkeypatch
 ):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
     assert run_job(tick()).success
-    later = datetime.now(UTC) + timedelta(minutes=10)
     for job in ("receive", "take_labels"):
         instance.add_run(
             dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
         )
     inspect("d2", "low_confidence")
     assert "1 delivery and 1 label export are being taken in: all is made again when they" in tick()
-    monkeypatch.setattr("sensors.review_changes.datetime", _Clock(later))
-    assert tick().tags["why"] == "1 delivery was inspected (d2)"
+    inspect("d3", "low_confidence")
+    monkeypatch.setattr("sensors.review_changes.datetime", _Clock)
+    assert tick().tags["why"] == "2 deliveries were inspected (d2, d3)"
+    inspect("d4", "low_confidence")
+    assert "being taken in" in tick(), "what comes after a request is waited for anew"
 
 
-class _Clock:
-    def __init__(self, now: datetime) -> None:
-        self._now = now
+class _Clock(datetime):
+    """It stands still, an hour from now."""
 
-    def now(self, _zone: object) -> datetime:
-        return self._now
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(hours=1)
 
 
 @pytest.fixture

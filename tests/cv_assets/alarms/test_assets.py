@@ -193,19 +193,20 @@ def test_labels_that_lay_in_the_lake_when_the_training_was_requested_are_not_fre
     seen = put(metrics=DRIFT, captures=CELLS, releases=[FIRST], label_table=[label("p3", hour=5)])
     asked = request("drift-r1-1", "drift-r1", hour=6, base=seen)
     refused = release(2, "", "drift-r1-1", hour=7, outcome="refused", why="too few")
+    put(requests=[asked])
     # Given before the request, taken in after it.
-    labels = [label("p3", hour=5), label("p4", hour=5)]
-    put(requests=[asked], releases=[FIRST, refused], label_table=labels)
+    put(releases=[FIRST, refused], label_table=[label("p3", hour=5), label("p4", hour=5)])
     follow()
     row = tables.head().table("alarms").row(0, named=True)
     assert (row["fresh_labels"], row["attempts"], row["state"]) == (1, 1, "open")
 
 
-def test_where_that_commit_is_lost_the_times_have_to_do(put, tables, follow):
-    asked = request("drift-r1-1", "drift-r1", hour=6, base="f" * 40)
+def test_labels_that_came_between_the_requests_look_and_its_publication_were_seen(put, tables, follow):
+    looked = put(metrics=DRIFT, captures=CELLS, releases=[FIRST])
+    put(label_table=[label("p3", hour=5)])
+    put(requests=[request("drift-r1-1", "drift-r1", hour=6, base=looked)])
     refused = release(2, "", "drift-r1-1", hour=7, outcome="refused", why="too few")
-    labels = [label("p3", hour=5), label("p4", hour=8)]
-    put(metrics=DRIFT, captures=CELLS, requests=[asked], releases=[FIRST, refused], label_table=labels)
+    put(releases=[FIRST, refused], label_table=[label("p3", hour=5), label("p4", hour=8)])
     follow()
     assert tables.head().table("alarms")["fresh_labels"].to_list() == [1]
 

@@ -216,14 +216,29 @@ def test_each_trouble_at_a_station_is_an_alarm_of_its_own(spec):
     }
 
 
-def test_a_reason_alarms_only_where_not_too_many_captures_are_rejected_for_all_reasons(spec):
-    both = [rejected("d1", "drifted", hour=1), _for_focus("d1", "drifted", hour=1)]
-    alone = [rejected("d2", hour=2), _for_focus("d2", "drifted", hour=2)]
-    assert set(by_id(spec, metrics=[*both, *alone])) == {"rejected-line1-d1", "rejected.low_focus-line1-d2"}
+def _for(reason: str, delivery: str, *, hour: float):
+    return rejected(delivery, "drifted", hour=hour, statistic=f"rejected.{reason}")
 
 
-def _for_focus(delivery: str, verdict: str, *, hour: float):
-    return rejected(delivery, verdict, hour=hour, statistic="rejected.low_focus")
+def test_a_reason_has_no_alarm_beside_that_of_all_rejections_which_began_with_it(spec):
+    metrics = [rejected("d1", "drifted", hour=1), _for("low_focus", "d1", hour=1)]
+    assert set(by_id(spec, metrics=metrics)) == {"rejected-line1-d1"}
+    metrics += [rejected("d2", "drifted", hour=2)]
+    assert set(by_id(spec, metrics=metrics)) == {"rejected-line1-d1"}
+
+
+def test_a_new_reason_alarms_while_the_alarm_of_another_is_open(spec):
+    first = [rejected("d1", "drifted", hour=1), _for("low_focus", "d1", hour=1)]
+    second = [rejected("d2", "drifted", hour=2), _for("too_dark", "d2", hour=2)]
+    rows = by_id(spec, metrics=[*first, *second])
+    assert set(rows) == {"rejected-line1-d1", "rejected.too_dark-line1-d2"}
+
+
+def test_a_reason_that_outlasts_the_alarm_of_all_rejections_is_told_from_its_beginning(spec):
+    metrics = [rejected("d1", "drifted", hour=1), rejected("d2", hour=2)]
+    rows = by_id(spec, metrics=[*metrics, *(_for("low_focus", f"d{n}", hour=n) for n in (1, 2))])
+    assert rows["rejected-line1-d1"]["state"] == "closed"
+    assert rows["rejected.low_focus-line1-d1"]["deliveries"] == ["d1", "d2"]
 
 
 def test_a_station_whose_name_no_id_can_hold_has_an_alarm_all_the_same(spec):

@@ -13,7 +13,7 @@ from cv_assets.reference.levels import (
     noise_of_fewer,
     rank,
 )
-from cv_assets.reference.quantiles import level
+from cv_assets.reference.quantiles import quantile_interval
 
 
 def test_each_delivery_is_measured_against_bins_made_of_the_others():
@@ -56,14 +56,14 @@ def test_differences_are_never_nan_and_never_negative(frames):
 
 def test_the_level_is_one_of_the_differences_that_the_quantile_of_them_does_not_exceed():
     differences = np.arange(1.0, 13)
-    assert level(differences, 0.9, 0.95).value == 11
-    assert level(np.arange(1.0, 11), 0.9, 0.95).value == 9
+    assert quantile_interval(differences, 0.9, 0.95).value == 11
+    assert quantile_interval(np.arange(1.0, 11), 0.9, 0.95).value == 9
 
 
 def test_a_level_of_few_deliveries_has_no_upper_end():
-    interval = level(np.arange(1.0, 13), 0.9, 0.95)
+    interval = quantile_interval(np.arange(1.0, 13), 0.9, 0.95)
     assert (interval.low, interval.high) == (8, None)
-    assert level(np.array([]), 0.9, 0.95).value is None
+    assert quantile_interval(np.array([]), 0.9, 0.95).value is None
 
 
 def test_fewer_frames_than_usual_differ_more_by_as_much_as_their_noise():
@@ -115,7 +115,7 @@ def _flagged(seed: int) -> tuple[float, float, float]:
     found = left_one_out(reference.ravel(), np.repeat(np.arange(20), 60), bins=10, min_frames=30)
     edges = edges_of(reference.ravel(), 10)
     counts, median = counts_in(edges, reference.ravel()), np.median(reference)
-    ordinary = level(found.psi, 0.9, 0.95).value
+    ordinary = quantile_interval(found.psi, 0.9, 0.95).value
 
     def flagged(some: np.ndarray, noise: float) -> float:
         beyond = [psi(counts, counts_in(edges, one)) > max(ordinary + noise, 0.2) for one in some]
@@ -132,14 +132,14 @@ def _flagged(seed: int) -> tuple[float, float, float]:
 def test_a_quantile_corrected_for_many_statistics_is_the_largest_of_few_deliveries():
     assert corrected(0.9, 20) == pytest.approx(0.995)
     assert corrected(0.9, 1) == pytest.approx(0.9)
-    assert level(np.arange(1.0, 20), corrected(0.9, 20), 0.95).value == 19
+    assert quantile_interval(np.arange(1.0, 20), corrected(0.9, 20), 0.95).value == 19
 
 
 def test_an_ordinary_delivery_exceeds_the_level_about_as_often_as_it_says():
     # Of 19 ordinary deliveries and a 20th the largest is the 20th once in 20, by symmetry.
     random = np.random.default_rng(0)
     draws = random.exponential(size=(4000, 20))
-    beyond = np.mean([one[-1] > level(one[:-1], 0.99, 0.95).value for one in draws])
+    beyond = np.mean([one[-1] > quantile_interval(one[:-1], 0.99, 0.95).value for one in draws])
     assert beyond == pytest.approx(least_false_alarms(19), abs=0.012)
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from make_labels import demo_spec
 
 from cv_assets.review.estimates import FAIL, PASS, REVIEW, Sample, estimate, group_numbers, weights
+from cv_assets.spec.drift import KPIS
 
 SETTINGS = demo_spec().evaluation
-METRICS = ("escape_rate", "overkill", "fail_precision", "review_share")
 BY_VERDICT = np.array(
     [
         [0.62, 0.10, 0.03],  # sound: PASS, REVIEW, FAIL
@@ -100,7 +100,7 @@ def drawn(random, captures=600, audit=0.2, groups=0):
     asked = random.uniform(size=captures) < probability
     weight = weights(stored, probability, asked, np.ones(captures, dtype=bool))
     found = sample(stored, defective, weight, group)
-    return {metric: estimate(metric, found, SETTINGS).interval for metric in METRICS}
+    return {metric: estimate(metric, found, SETTINGS).interval for metric in KPIS}
 
 
 @pytest.mark.parametrize("groups", [0, 60])

@@ -4,8 +4,8 @@ import polars as pl
 from make_review import minutes
 
 from cv_assets.review.figures import kpis_figure
-from cv_assets.review.kpis import METRICS
 from cv_assets.review.schema import Kpis
+from cv_assets.spec.drift import KPIS
 
 
 def windows(*verdicts, release="v1.0.0", number=1):
@@ -17,7 +17,7 @@ def windows(*verdicts, release="v1.0.0", number=1):
             "why": "", **({} if verdict == "not_enough" else {"value": 0.4, "low": 0.3, "high": 0.6}),
         }
         for place, verdict in enumerate(verdicts)
-        for metric in METRICS
+        for metric in KPIS
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=Kpis.create_empty().schema)
 
@@ -29,7 +29,7 @@ def legend(figure):
 def test_what_is_met_undecided_broken_and_not_known_is_told_apart_beside_its_bound():
     figure = kpis_figure(windows("not_enough", "met", "undecided", "broken"))
     assert legend(figure) == {"not enough to tell", "met", "undecided", "broken", "bound"}
-    assert [axis.get_title().partition(":")[0] for axis in figure.axes] == list(METRICS)
+    assert [axis.get_title().partition(":")[0] for axis in figure.axes] == list(KPIS)
 
 
 def test_each_release_is_named_where_it_begins():

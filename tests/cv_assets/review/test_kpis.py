@@ -10,9 +10,10 @@ from make_labels import demo_spec, frame
 from make_replay import released
 from make_review import NOON, capture, inspections, verdict
 
-from cv_assets.review.kpis import METRICS, NEEDED, kpis, newest
+from cv_assets.review.kpis import NEEDED, kpis, newest
 from cv_assets.review.schema import Kpis
 from cv_assets.spec import drift
+from cv_assets.spec.drift import KPIS
 
 PASS, REVIEW, FAIL = "below_lower", "low_confidence", "above_upper"
 SPEC = demo_spec()
@@ -75,7 +76,7 @@ def test_kpis_are_what_one_counts_by_hand():
         "fail_precision": pytest.approx(30 / 40),
         "review_share": pytest.approx(8 / 72),
     }
-    assert found["metric"].to_list() == list(METRICS)
+    assert found["metric"].to_list() == list(KPIS)
     assert found.select("captures", "asked", "answered").unique().rows() == [(72, 16, 16)]
     assert dict(found.select("metric", "samples").iter_rows()) == {
         "escape_rate": 6, "overkill": 10, "fail_precision": 4, "review_share": 72,
@@ -117,7 +118,7 @@ def test_a_window_is_about_the_newest_deliveries_of_one_release_as_they_were_cap
 
 def test_the_newest_window_of_a_release_that_inspected_nothing_is_empty():
     found = measured(captures("a", 0, (10, PASS, True, "sound")))
-    assert newest(found, 1).height == len(METRICS)
+    assert newest(found, 1).height == len(KPIS)
     assert newest(found, 2).is_empty()
     assert newest(found, None).is_empty()
 
@@ -212,7 +213,7 @@ def test_where_all_that_people_saw_was_rejected_the_other_verdicts_still_speak()
 def test_where_everything_was_rejected_nothing_is_said():
     found = measured(captures("d1", 0, (4, "frame_rejected", False, None)))
     verdicts = dict(found.select("metric", "verdict").iter_rows())
-    assert verdicts == dict.fromkeys(METRICS, "not_enough") | {"review_share": "unbounded"}
+    assert verdicts == dict.fromkeys(KPIS, "not_enough") | {"review_share": "unbounded"}
 
 
 def test_where_nobody_answered_for_one_kind_of_verdict_nothing_is_said_of_it():
@@ -313,7 +314,7 @@ def test_whatever_the_order_of_rows_the_table_is_the_same_and_follows_its_contra
 
     found = table()
     assert Kpis.filter(found).failure.counts() == {}
-    assert found.height == len(METRICS) * len({row["delivery"] for row in rows})
+    assert found.height == len(KPIS) * len({row["delivery"] for row in rows})
     assert not found.filter(pl.col("verdict") == "broken", pl.col("samples") < 3).height
     assert found.filter(pl.col("value").is_null())["verdict"].is_in(["not_enough"]).all()
     random.shuffle(rows)
