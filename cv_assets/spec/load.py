@@ -43,9 +43,13 @@ def load_spec(path: Path) -> Spec:
     return parse_spec(text, source)
 
 
-@lru_cache(maxsize=8)  # every tick and every step asks, and a file takes 0.1 s
 def parse_spec(text: str, source: str) -> Spec:
     """The spec in the YAML `text`; `source` names it in messages. Raises SpecError as `load_spec` does."""
+    return _parsed(text, source).model_copy(deep=True)
+
+
+@lru_cache(maxsize=8)  # every tick and every step asks, and a file takes 0.1 s
+def _parsed(text: str, source: str) -> Spec:
     values = _read_yaml(text, source)
     if values is None:
         raise SpecError(f"{source}: the file is empty; {_START}")

@@ -390,3 +390,9 @@ def test_whatever_stands_for_a_value_is_a_spec_or_a_message_with_a_line(number, 
         message = str(error)
     assert not message or re.search(r"mine\.yaml:\d+: ", message)
     assert "pydantic" not in message
+
+
+def test_who_changes_a_spec_changes_no_other():
+    text = (ROOT / "specs" / "solar_cells.yaml").read_text()
+    parse_spec(text, "spec.yaml").owners.clear()
+    assert "default" in parse_spec(text, "spec.yaml").owners
