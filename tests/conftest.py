@@ -1,5 +1,6 @@
 """What wired tests share: one deployment, its lake and an instance, all in the test's own folder."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from resources.deployments import ROOT, Deployment
 from resources.git_lake import GitLake
 from resources.tables import Tables
 
-# A slow example on a busy machine is no slow function.
-hypothesis.settings.register_profile("shared_machine", deadline=None)
-hypothesis.settings.load_profile("shared_machine")
+# A slow example on a busy machine is no slow function. For more examples: HYPOTHESIS_PROFILE=thorough make test
+hypothesis.settings.register_profile("shared_machine", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared_machine"))
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 

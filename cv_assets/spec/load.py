@@ -45,12 +45,10 @@ def load_spec(path: Path) -> Spec:
 
 def parse_spec(text: str, source: str) -> Spec:
     """The spec in the YAML `text`; `source` names it in messages. Raises SpecError as `load_spec` does."""
-    return _parsed(text, source).model_copy(deep=True)
-
-
-@lru_cache(maxsize=8)  # every tick and every step asks, and a file takes 0.1 s
-def _parsed(text: str, source: str) -> Spec:
-    values = _read_yaml(text, source)
+    try:
+        values = _read_yaml(text)
+    except SpecError as mistake:
+        raise SpecError(f"{source}{mistake}") from None
     if values is None:
         raise SpecError(f"{source}: the file is empty; {_START}")
     if not isinstance(values, dict):
@@ -108,8 +106,9 @@ class _PlainConstructor(SafeConstructor):
 _PlainConstructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
-def _read_yaml(text: str, source: str) -> Any:
-    """The values in `text`. Raises SpecError."""
+@lru_cache(maxsize=8)  # every tick and every step asks, and a file takes 0.1 s
+def _read_yaml(text: str) -> Any:
+    """The values in `text`, for reading only. Raises SpecError, whose message goes on after the name of the file."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _PlainConstructor
     try:
@@ -117,16 +116,16 @@ def _read_yaml(text: str, source: str) -> Any:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         key = text.splitlines()[line - 1].strip()
-        raise SpecError(f"{source}:{line}: a key is given twice: {key!r}") from None
+        raise SpecError(f":{line}: a key is given twice: {key!r}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise SpecError(f"{source}:{mark.line + 1}: not valid YAML: {_problem(error)}") from None
+        raise SpecError(f":{mark.line + 1}: not valid YAML: {_problem(error)}") from None
     except YAMLError as error:
-        raise SpecError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise SpecError(f": not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
-        raise SpecError(f"{source}: not valid YAML: nested too deeply") from None
+        raise SpecError(": not valid YAML: nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
-        raise SpecError(f"{source}: not valid YAML: a value cannot be read: {error}") from None
+        raise SpecError(f": not valid YAML: a value cannot be read: {error}") from None
 
 
 def _problem(error: MarkedYAMLError) -> str:
