@@ -28,8 +28,8 @@ $(IMAGES): $(READY)
 $(INSTANCE): infra/dagster.yaml
 	mkdir -p .dagster && cp $< $@
 
-demo: $(IMAGES)  ## The story on real images, in a local Dagster.
-	$(BIN)/python -m demo
+demo: $(IMAGES)  ## The story on real images, in a local Dagster: make demo [LAKE=lakefs]
+	LAKE="$(LAKE)" $(BIN)/python -m demo
 
 test: $(READY)  ## All tests.
 	$(BIN)/python -m pytest -n 2 --dist worksteal

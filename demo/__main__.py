@@ -1,10 +1,12 @@
 """`make demo`: the story on real images against a real local Dagster."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ from filelock import FileLock, Timeout
 from cv_assets.spec.load import SpecError, load_spec
 from demo.api import Dagster, DagsterError
 from demo.cast import cast
+from demo.lakes import EMBEDDED, LAKEFS, lake, left_over
 from demo.modules import LICENCE, MissingImagesError, Module, read_modules
 from demo.play import Play
 from demo.processes import interruptible, sweep
@@ -63,7 +66,7 @@ def main() -> int:
 def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
     spec, parts = load_spec(SPEC_FILE), cast(modules)
     data_dir, home, record = FOLDER / "data", FOLDER / "dagster", FOLDER / "pids.json"
-    swept = sweep(home, record)
+    swept = [*sweep(home, record), *left_over(FOLDER / LAKEFS)]
     reused = start_clean(FOLDER)
     screen.tell(
         f"From raw frames to a release that is replaced when the data moves, on real images: {HOW_LONG}.\n\n{LICENCE}\n"
@@ -72,8 +75,16 @@ def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
         screen.tell(f"An earlier demo left {len(swept)} processes running; they are ended.")
     if reused:
         screen.tell("Embeddings that an earlier demo computed are reused (`make clean` forgets them).")
-    environment = {"CV_SPEC": str(SPEC_FILE), "CV_DATA": str(data_dir)}
-    with serving(home, LOCATION, ROOT / "infra" / "dagster.yaml", record, environment) as server:
+    with contextlib.ExitStack() as stack:
+        found = stack.enter_context(lake(os.environ.get("LAKE") or EMBEDDED, FOLDER / LAKEFS))
+        # The demo looks at the lake itself, as the product does.
+        os.environ.update(found)
+        environment = {"CV_SPEC": str(SPEC_FILE), "CV_DATA": str(data_dir)}
+        server = stack.enter_context(
+            serving(home, LOCATION, ROOT / "infra" / "dagster.yaml", record, environment)
+        )
+        if endpoint := found["LAKEFS_ENDPOINT"]:
+            screen.say(f"lakeFS is up: {endpoint}, repository {found['LAKEFS_REPOSITORY']}{_keys_to(found)}")
         screen.say(f"Dagster is up: {server.url}")
         deployment = Deployment(SPEC_FILE, data_dir, "main", server.url)
         tables = Tables(deployment)
@@ -85,6 +96,12 @@ def _play(screen: Screen, modules: tuple[Module, ...]) -> int:
         if _keeps():
             _stay_open(screen, server)
     return PLAYED if held else FAILED
+
+
+def _keys_to(found: Mapping[str, str]) -> str:
+    """How to sign in to a server that was started for this demo, and lives as long as it."""
+    keys = [value for name, value in found.items() if name.startswith("LAKECTL_")]
+    return f"; sign in with {' and '.join(keys)}" if keys else ""
 
 
 def _check_weights() -> None:

@@ -220,7 +220,11 @@ class GitLake:
         return {name.removeprefix(kind): str(commit.id) for name, commit in sorted(found.items())}
 
     def _name_commit(self, kind: str, name: str, commit: pygit2.Commit) -> None:
-        with self._locked(kind + name):
+        other_kind = _TAGS if kind == _BRANCHES else _BRANCHES
+        # Both, and in one order: one name is never a branch and a tag.
+        with self._locked(_BRANCHES + name), self._locked(_TAGS + name):
+            if _target(self._repo(), other_kind + name):
+                raise RefExistsError(f"{name} names a {'tag' if kind == _BRANCHES else 'branch'} already")
             standing = self._refs(kind, "")
             # A file system that ignores case would keep both in one file.
             if alike := [

@@ -2,7 +2,8 @@
 
 A *ref* is a branch, a tag or a commit id. A *path* is a key such as `tables/label_table.parquet`: relative,
 `/` between segments, no empty, `.` or `..` segment; `a` and `a/b` never exist together. A branch name is
-`[A-Za-z0-9_-]+`; a tag may hold dots too. Reads name a commit, so nothing that moves can change what was read.
+`[A-Za-z0-9_-]+`; a tag may hold dots too; one name is never both, nor looks like a commit id. Reads name a
+commit, so nothing that moves can change what was read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ class RefNotFoundError(LookupError):
 
 
 class RefExistsError(ValueError):
-    """A branch or tag of that name exists and points elsewhere."""
+    """A branch or tag of that name exists and points elsewhere, or the name is of the other kind."""
 
 
 class MergeConflictError(RuntimeError):
@@ -80,7 +81,8 @@ class Lake(Protocol):
     def create_branch(self, name: str, source: str) -> None:
         """Cut `name` at `source`. A branch already standing exactly there is left as it is.
 
-        Raises RefExistsError when it stands elsewhere, RefNotFoundError for `source`, ValueError for a bad name.
+        Raises RefExistsError when it stands elsewhere or a tag has that name, RefNotFoundError for `source`,
+        ValueError for a bad name.
         """
         ...
 
@@ -111,7 +113,10 @@ class Lake(Protocol):
         ...
 
     def tag(self, name: str, commit: str) -> None:
-        """Name a commit for good; the same again is no change. Raises RefExistsError when it names another."""
+        """Name a commit for good; the same again is no change.
+
+        Raises RefExistsError when it names another or a branch has that name.
+        """
         ...
 
     def tags(self, prefix: str = "") -> dict[str, str]:

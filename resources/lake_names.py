@@ -10,6 +10,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 # Git cannot hold them, under any of the spellings that Windows and macOS read as `.git`.
 _GIT_OWN = re.compile(r"\.git[ .]*|git~[0-9]+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Of the embedded lake, of lakeFS.
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MAIN = "main"
 """The branch that a new lake starts with."""
 
@@ -23,6 +25,7 @@ def check_branch(name: str) -> None:
         raise ValueError(
             f"a branch name is 1 to {_LONGEST_NAME} of [A-Za-z0-9_-] and starts with no dash, got {name!r}"
         )
+    _check_no_commit_id("branch", name)
 
 
 def check_writable(branch: str) -> None:
@@ -37,6 +40,7 @@ def check_tag(name: str) -> None:
         raise ValueError(
             f"a tag name is 1 to {_LONGEST_NAME} of [A-Za-z0-9_.-], dots between letters, got {name!r}"
         )
+    _check_no_commit_id("tag", name)
 
 
 def check_paths(paths: Iterable[str]) -> None:
@@ -53,6 +57,11 @@ def check_paths(paths: Iterable[str]) -> None:
 def folders(path: str) -> list[str]:
     """The folders that `path` lies in, outermost last: `a/b` and `a` for `a/b/c`."""
     return [str(folder) for folder in PurePosixPath(path).parents][:-1]
+
+
+def _check_no_commit_id(kind: str, name: str) -> None:
+    if _COMMIT_ID.fullmatch(name):
+        raise ValueError(f"a {kind} name does not look like a commit id, got {name!r}")
 
 
 def _check_path(path: str) -> None:

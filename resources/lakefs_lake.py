@@ -48,6 +48,7 @@ _THREADS = 8
 _COPY_BYTES = 16 << 20
 _READ_ONLY = 0o444
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_REF = re.compile(r"[A-Za-z0-9_.-]+")
 _HOOKS = "_lakefs_actions/"
 _TIMEOUT = urllib3.Timeout(connect=5, read=120)
 # What never reached the server may be sent again whatever it is; when the answer was lost, only what reads.
@@ -82,9 +83,15 @@ class LakeFSLake:
 
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
+        # The server knows more: `main~1`, `main@`, the first digits of a commit id.
+        if not _REF.fullmatch(ref):
+            raise RefNotFoundError(f"no branch, tag or commit {ref!r}")
         commits = self._sdk.commits_api
         with _ref_expected(ref):
-            return str(commits.get_commit(self.repository, ref).id)
+            commit = str(commits.get_commit(self.repository, ref).id)
+        if commit != ref and commit.startswith(ref) and ref not in self.branches(ref) | self.tags(ref):
+            raise RefNotFoundError(f"no branch or tag {ref!r}, and {commit} is named in full")
+        return commit
 
     def read(self, commit: str, path: str) -> bytes:
         """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError."""
@@ -129,7 +136,7 @@ class LakeFSLake:
         try:
             _repeated(lambda: self._branch(name).create(commit))
         except ConflictException:
-            _must_agree(name, self._head(name), commit)
+            _must_agree(name, self.branches(name).get(name), commit)
 
     def delete_branch(self, name: str) -> None:
         """Forget the branch; its commits stay readable. Raises RefNotFoundError, ValueError for `main`."""
@@ -209,7 +216,7 @@ class LakeFSLake:
         try:
             _repeated(lambda: tag.create(commit))
         except ConflictException:
-            _must_agree(name, self._sdk.tags_api.get_tag(self.repository, name).commit_id, commit)
+            _must_agree(name, self.tags(name).get(name), commit)
 
     def tags(self, prefix: str = "") -> dict[str, str]:
         """The commit of each tag, by name, for names that start with `prefix`."""
@@ -489,7 +496,9 @@ def _ref_expected(ref: str) -> Iterator[None]:
         raise RefNotFoundError(f"no branch, tag or commit {ref!r}") from error
 
 
-def _must_agree(name: str, standing: str, commit: str) -> None:
+def _must_agree(name: str, standing: str | None, commit: str) -> None:
+    if standing is None:
+        raise RefExistsError(f"{name} names a ref of the other kind already: a branch or a tag")
     if standing != commit:
         raise RefExistsError(f"{name} stands at {standing}, not at {commit}")
 

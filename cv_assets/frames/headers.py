@@ -172,12 +172,12 @@ def _bmp(content: Bytes) -> Header:
 
 
 def _tiff(content: Bytes) -> Header:
-    pictures = [
-        entries for entries in directories(content) if not number(entries, 254, default=0) & _THUMBNAIL
-    ]
-    if not pictures:
-        raise UnreadableError("it is a TIFF with thumbnails only")
-    entries = pictures[0]
+    every = directories(content)
+    pictures = [entries for entries in every if not number(entries, 254, default=0) & _THUMBNAIL]
+    entries = every[0]
+    # The decoder takes the first picture, whatever it is: the size of a later one would say nothing of its cost.
+    if entries not in pictures:
+        raise UnreadableError("it is a TIFF that begins with a thumbnail")
     if number(entries, 262, default=1) == 5:
         raise UnreadableError("it is a TIFF in printing colours (CMYK)")
     offsets, sizes = (numbers(entries, 273), numbers(entries, 279))

@@ -1,8 +1,8 @@
 """Taking a delivery in: each claimed file is read once, and something is said of each."""
 
 import os
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,11 +49,11 @@ def receive(
     Raises OSError when a file or the inbox cannot be read.
     """
     read = _Reading(inbox, manifest, acquisition, received_at, folder)
-    before = {row["file_name"]: row for row in published.iter_rows(named=True)}
     others = set(elsewhere) - set(published["capture_id"])
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        files = threads.map(read.file, range(len(manifest.files)), manifest.files)
-        found = [_settled(file, before, others) for file in files]
+        files = list(threads.map(read.file, range(len(manifest.files)), manifest.files))
+    before = _rows_of_others(published, files)
+    found = [_settled(file, before, others) for file in files]
     rows = pl.DataFrame([file.row for file in found if file.row], schema=RawFrames.create_empty().schema)
     return Received(
         rows.sort("captured_at", "file_name"),
@@ -98,9 +98,20 @@ class _Reading:
             return _File(name, Receipt("taken", sha256, _is_whole(content)), row, copy)
 
 
-def _settled(file: _File, before: Mapping[str, dict[str, Any]], others: Collection[str]) -> _File:
-    """The file as it counts: with its row of `before` when it is gone, without a row when it is among `others`."""
-    if file.row is None and (row := before.get(readable(file.name))):
+def _rows_of_others(published: pl.DataFrame, files: Collection[_File]) -> dict[str, Iterator[dict[str, Any]]]:
+    """The published rows, by file name, but for those of captures that were read again among `files`."""
+    read_again = {file.row["capture_id"] for file in files if file.row}
+    # Two names that are no text may read alike: each of their files has a row of its own.
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in published.iter_rows(named=True):
+        if row["capture_id"] not in read_again:
+            rows[row["file_name"]].append(row)
+    return {name: iter(alike) for name, alike in rows.items()}
+
+
+def _settled(file: _File, before: Mapping[str, Iterator[dict[str, Any]]], others: Collection[str]) -> _File:
+    """The file as it counts: with a row of `before` when it is gone, without a row when it is among `others`."""
+    if file.row is None and (row := next(before.get(readable(file.name), iter(())), None)):
         return _File(file.name, Receipt("taken", row["frame_id"]), row)
     if file.row and file.row["capture_id"] in others:
         return _File(file.name, replace(file.receipt, outcome="repeated"))

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePath
@@ -67,9 +68,17 @@ def _parsed_json(file: str, content: bytes) -> object:
     if not content.strip():
         raise ExportError(file, "the file is empty", "COCO JSON")
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise ExportError(file, f"no JSON ({error})", "COCO JSON") from error
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {ascii(twice)[:80]} is there twice, and one of its values would be lost")
+    return values
 
 
 def _label_studio_entries(file: str, tasks: Sequence[object]) -> Iterator[Entry]:
@@ -95,7 +104,9 @@ def _coco_entries(file: str, document: Mapping[str, Any]) -> Iterator[Entry]:
     annotations = _records(file, document, "annotations")
     if not annotations:
         raise ExportError(file, "`annotations` is empty", "at least one annotation")
-    return (_coco_entry(info, images, categories, annotation) for annotation in annotations)
+    ids = Counter(_hashable(annotation.get("id")) for annotation in annotations)
+    twice = {number for number, count in ids.items() if number is not None and count > 1}
+    return (_coco_entry(info, images, categories, annotation, twice) for annotation in annotations)
 
 
 def _coco_entry(
@@ -103,6 +114,7 @@ def _coco_entry(
     images: Mapping[Any, Mapping[str, Any]],
     categories: Mapping[Any, Mapping[str, Any]],
     annotation: Mapping[str, Any],
+    twice: Collection[object],
 ) -> Entry:
     attributes = annotation.get("attributes")
     image = images.get(_hashable(annotation.get("image_id")))
@@ -117,6 +129,9 @@ def _coco_entry(
     )
     if image is None:
         fields.unread.append(f"image_id={ascii(annotation.get('image_id'))[:80]}")
+    if (number := _hashable(annotation.get("id"))) in twice:
+        # One of them may be a copy, or stand for another object: which is not guessed.
+        fields.unread.append(f"id={ascii(number)[:80]} is there twice")
     return _entry(fields, fields.bbox())
 
 

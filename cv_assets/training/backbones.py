@@ -6,6 +6,7 @@ A backbone is used at one input size; a ViT's position embeddings are resampled 
 import difflib
 import hashlib
 import importlib.util
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,15 @@ def _resized(module: nn.Module, input_size: int) -> nn.Module:
 
 def _read_lite0(path: Path, _cache_dir: Path) -> Tensors:
     """The package's tensors under timm's names: both list the same layers in the same order."""
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        theirs = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # PyTorch's own message advises to read the file without this guard.
+        package = PACKAGES["efficientnet_lite0"]
+        raise ValueError(
+            f"{path.name} holds more than tensors, and reading it could run code: it is refused. Uninstall "
+            f"{package.module}, then run `{package.install}`"
+        ) from None
     ours = _new("tf_efficientnet_lite0", 1000).state_dict()
     if [tensor.shape for tensor in theirs.values()] != [tensor.shape for tensor in ours.values()]:
         raise ValueError(f"{path.name} does not list the layers of tf_efficientnet_lite0 in timm's order")

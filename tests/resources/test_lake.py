@@ -315,6 +315,37 @@ def test_a_tag_names_one_commit_for_good(lake):
     assert (lake.resolve("v1.0"), lake.read("v1.0", "a")) == (first, b"1")
 
 
+def test_one_name_is_never_a_branch_and_a_tag(lake):
+    start = lake.resolve("main")
+    lake.create_branch("run", start)
+    lake.tag("v1", start)
+    with pytest.raises(RefExistsError, match="v1"):
+        lake.create_branch("v1", start)
+    with pytest.raises(RefExistsError, match="run"):
+        lake.tag("run", start)
+    assert (lake.branches().keys(), lake.tags().keys()) == ({"main", "run"}, {"v1"})
+
+
+@pytest.mark.parametrize("name", ["0" * 40, "f" * 64])
+def test_no_name_looks_like_a_commit_id(lake, name):
+    with pytest.raises(ValueError, match="branch name"):
+        lake.create_branch(name, "main")
+    with pytest.raises(ValueError, match="tag name"):
+        lake.tag(name, "main")
+
+
+def test_a_ref_is_a_whole_name_or_a_whole_commit_id(lake):
+    """A lakeFS server reads more into a ref: an ancestor, the first digits of a commit id."""
+    head = publish(lake, "run", {"a": b"1"})
+    for ref in ("main~1", "main^", "main@", "main$", head[:8], head[:-1]):
+        with pytest.raises(RefNotFoundError):
+            lake.resolve(ref)
+        with pytest.raises(RefNotFoundError):
+            lake.read(ref, "a")
+    lake.create_branch(head[:8], "run")
+    assert lake.resolve(head[:8]) == lake.resolve("run")
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "a b", ".a", "a.", "a..b", "a.lock", "-a"])
 def test_a_bad_tag_name_is_refused(lake, name):
     with pytest.raises(ValueError, match="tag name"):

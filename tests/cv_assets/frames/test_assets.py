@@ -95,6 +95,33 @@ def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(d
     assert "![first frames](data:image/jpeg;base64," in metadata(result, "raw_frames")["first frames"]
 
 
+def test_hostile_files_are_rows_with_a_reason_and_their_bytes_stay_as_they_came(deliver, take_in, tables):
+    private = make_frames.exif({271: "Basler", 315: "Jane Doe", 42033: "SN-1234", 34853: 8})
+    files = {
+        name(1, of=5).replace("cam1", "cam 'one'"): make_frames.png(cell())[:300],
+        name(2, of=5).replace("cam1", 'cam "two"'): b"",
+        name(3, of=5).replace("cam1", "..\\..\\cam"): b"a text that is called a picture",
+        name(4, of=5).replace("cam1", "kamera-ä-日"): make_frames.png_that_claims(60_000, 60_000),
+        name(5, of=5): make_frames.jpeg_with_exif(make_frames.jpeg(cell(5)), private),
+    }
+    key = deliver(files)
+    result = take_in(key)
+    head = tables.head()
+    raw, prepared = head.table("raw_frames", key), head.table("prepared_frames", key)
+    assert raw["file_name"].to_list() == list(files)
+    assert [head.read(path) for path in raw["path"]] == list(files.values())
+    assert raw["camera_metadata"].to_list() == [None] * 4 + ['{"make": "Basler"}']
+    assert prepared.select("reason", "detail").rows() == [
+        ("truncated", "after 300 bytes the file lacks its end (IEND)"),
+        ("unreadable", "it is empty"),
+        ("unreadable", "it is no PNG, JPEG, BMP or TIFF: it starts with b'a text t'"),
+        ("too_large", "60000 x 60000 pixels"),
+        ("ok", None),
+    ]
+    assert b"Jane Doe" not in head.read(prepared["path"][4])
+    assert checks(result)["files_are_accounted_for"].description == "Of 5 claimed files: 5 taken."
+
+
 def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):
     import cv2
 

@@ -110,6 +110,17 @@ def test_a_mapped_file_reads_like_its_bytes(tmp_path):
         assert held == b""
 
 
+def test_no_later_picture_speaks_for_a_tiff_that_begins_with_a_huge_thumbnail():
+    """The decoder takes the first picture: its 30,000 x 30,000 pixels would pass as 16 x 16."""
+    huge, small = {254: 1, 256: 30_000, 257: 30_000}, {254: 0, 256: 16, 257: 16}
+    first, second = (make_frames.exif(tags)[8:-4] for tags in (huge, small))
+    content = b"II*\x00" + struct.pack("<I", 8) + first
+    content += struct.pack("<I", len(content) + 4) + second + struct.pack("<I", 0)
+    assert len(directories(content)) == 2
+    with pytest.raises(UnreadableError, match="it is a TIFF that begins with a thumbnail"):
+        read_header(content)
+
+
 def test_pages_of_a_tiff_are_counted():
     encoded, content = cv2.imencodemulti(".tiff", [WIDE, WIDE])
     assert encoded

@@ -385,6 +385,45 @@ def test_a_file_with_a_name_that_is_no_text_is_taken(line):
     assert (line.names(), line.inbox()) == (["caf\N{REPLACEMENT CHARACTER}.png"], [])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two words.png",
+        'it\'s "quoted".png',
+        "x..png",
+        "up\\..\\..\\up.png",
+        "%2e%2e%2fup.png",
+        "日本.png",
+        "e\N{COMBINING ACUTE ACCENT}.png",
+        "two\nlines.png",
+        "<b>.png",
+        "-rf.png",
+        "a" * 251 + ".png",
+    ],
+)
+def test_a_file_with_an_odd_name_is_taken_once_and_leaves_no_folder(line, name):
+    line.drop(name, b"one")
+    line.tick(2)
+    line.run_all()
+    line.tick()
+    assert (line.names(), line.inbox(), line.taken()) == ([name], [], [name])
+    assert {one.name for one in line.root.iterdir()} == {"inbox", "inbox.json", "deliveries", "taken"}
+
+
+def test_two_files_whose_names_read_alike_keep_a_row_each_when_they_are_gone(line):
+    line.of = acquisition(close={"files": 2})
+    line.drop(os.fsdecode(b"caf\xe8.png"), b"one")
+    line.drop(os.fsdecode(b"caf\xe9.png"), b"two")
+    (delivery,) = line.tick(2).closed
+    first = line.publish(delivery.key)
+    line.tick(2)
+    for gone in list((line.box.taken / delivery.key).iterdir()):
+        gone.unlink()
+        again = line.read(delivery.key)
+        assert again.rows["capture_id"].to_list() == first.rows["capture_id"].to_list()
+        assert again.outcomes() == {"taken": 2}
+
+
 NAMES = st.sampled_from(["a.png", "b.png", "c.jpg", "d.bin"])
 
 

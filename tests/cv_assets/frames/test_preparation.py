@@ -1,3 +1,4 @@
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -145,6 +146,31 @@ def test_the_exif_orientation_is_applied(orientation, kind):
     frame = prepare(content, Preparation(size=(32, 16), normalize="none", bounds=Bounds(min_focus=None)))
     assert (frame.width, frame.height) == (32, 16)
     assert np.abs(decoded(frame.png).astype(int) - shown).max() <= 2
+
+
+def chunks(png: bytes) -> set[bytes]:
+    found, at = set(), 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        found.add(kind)
+        at += 12 + length
+    return found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        make_frames.jpeg_with_exif(make_frames.jpeg(CELL), make_frames.exif({315: "Jane Doe", 34853: 8})),
+        make_frames.png_with(make_frames.png(CELL), b"eXIf", make_frames.exif({42032: "Jane Doe", 34853: 8})),
+        make_frames.png_with(make_frames.png(CELL), b"tEXt", b"Author\x00Jane Doe, 52.5 N 13.4 E"),
+    ],
+    ids=["artist and place in a jpeg", "owner and place in a png", "author in a text of a png"],
+)
+def test_a_prepared_frame_is_pixels_without_what_its_file_says_of_people_and_places(content):
+    assert b"Jane Doe" in content
+    frame = prepare(content, Preparation())
+    assert chunks(frame.png) == {b"IHDR", b"IDAT", b"IEND"}
+    assert b"Jane Doe" not in frame.png
 
 
 def test_an_animation_is_not_a_frame():

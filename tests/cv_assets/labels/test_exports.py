@@ -164,6 +164,19 @@ def test_a_category_that_is_not_listed_or_not_given_is_no_nothing():
     assert read(document)["objects"][0][0]["class"] is None
 
 
+def test_annotations_that_share_an_id_are_named_and_the_others_are_not():
+    document = one_annotation(id=3, bbox=[1, 1, 2, 2])
+    said = document["annotations"][0]
+    document["annotations"] += [said | {"annotator": "bob"}, said | {"annotator": "cy", "id": 4}]
+    assert read(document)["unread"].to_list() == ["id=3 is there twice", "id=3 is there twice", None]
+
+
+def test_annotations_without_an_id_share_none():
+    document = one_annotation(id=None)
+    document["annotations"].append(document["annotations"][0] | {"annotator": "bob"})
+    assert read(document)["unread"].to_list() == [None, None]
+
+
 def test_entries_that_name_no_annotator_are_not_one_person():
     document = one_annotation(annotator=None)
     document["annotations"].append(document["annotations"][0])
@@ -178,6 +191,11 @@ def test_entries_that_name_no_annotator_are_not_one_person():
         ("votes.json", "3", "votes.json: the document is of type int: expected an object {…}"),
         ("votes.json", "[]", "votes.json: no task has an annotation: expected at least one annotation"),
         ("votes.json", "[" * 100_000, "votes.json: no JSON"),
+        ("votes.json", json.dumps(one_annotation())[:200], "votes.json: no JSON ("),
+        ("votes.json", b'{"info": "caf\xe9"}', "votes.json: no JSON ('utf-8' codec can't decode byte 0xe9"),
+        ("votes.json", '{"info": {"project": "a", "project": "b"}}', "votes.json: no JSON (the key 'project' is there "
+         "twice, and one of its values would be lost)"),
+        ("votes.json", {**one_annotation(), "images": [{"id": 1}] * 2}, "`images[1].id` 1 is there twice: expected"),
         ("votes.json", "{}", "votes.json: `info` is missing: expected an object {…}"),
         ("votes.json", '{"info": {"tool": "cvat"}}', "`info.project` is missing: expected the labelling project's"),
         ("votes.json", {**one_annotation(), "images": {}}, "`images` is of type dict: expected a list"),
@@ -189,6 +207,7 @@ def test_entries_that_name_no_annotator_are_not_one_person():
         ("votes.csv", b"\xff\xfe", "votes.csv: no UTF-8 text (invalid start byte at byte 0)"),
         ("votes.csv", "tool,project\n", "votes.csv: no column image, annotator, class, annotated_at, guideline"),
         ("votes.csv", f"{HEADER},sceonds\n", "votes.csv: unknown column sceonds: expected only tool, project"),
+        ("votes.csv", f"{HEADER},class\n", "votes.csv: unknown column class"),
         ("votes.csv", f"{HEADER}\n", "votes.csv: no rows: expected at least one row below the header"),
         ("votes.csv", f"{HEADER}\n{'a,' * 20}\n", "votes.csv: no CSV ("),
         ("votes.parquet", b"PAR1", "votes.parquet: no Parquet ("),

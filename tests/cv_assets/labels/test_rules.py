@@ -1,5 +1,7 @@
 """Row rules: which annotations count, which are diverted and why, which wait."""
 
+import json
+import math
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -7,8 +9,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_labels import RECEIVED, annotations, demo_spec, frame, raw_frames, statement
+from make_labels import RECEIVED, annotations, coco, demo_spec, frame, raw_frames, statement
 
+from cv_assets.labels.exports import read_export
 from cv_assets.labels.rules import check_annotations, rejected, resolve_frames
 from cv_assets.labels.schema import RejectedAnnotations
 
@@ -59,6 +62,29 @@ def test_each_bad_value_names_the_rule_it_broke(rule, values):
 )
 def test_each_bad_object_names_the_rule_it_broke(rule, label, box):
     assert broken_rules(statement("a.png", "ann", label, boxes=[box])) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        ("class_is_known", {"category_id": 99}),
+        ("class_is_known", {"category_id": "0"}),
+        ("values_are_readable", {"image_id": 99}),
+        ("values_are_readable", {"image_id": math.nan}),
+        ("values_are_readable", {"bbox": [math.nan, 0, 5, 5]}),
+        ("values_are_readable", {"bbox": [0, 0, math.inf, 5]}),
+        ("values_are_readable", {"bbox": "0 0 5 5"}),
+        ("box_has_area", {"bbox": [5, 5, -3, 2]}),
+        ("box_is_in_frame", {"bbox": [290, 0, 11, 9]}),
+        ("box_is_in_frame", {"bbox": [1e300, 1e300, 1e300, 1e300]}),
+    ],
+)
+def test_a_bad_annotation_of_an_export_is_one_diverted_row_and_its_neighbour_counts(rule, values):
+    document = json.loads(coco([("a.png", "ann", "sound"), ("b.png", "bob", "sound")]))
+    document["annotations"][0] |= values
+    content = json.dumps(document).encode()
+    rows = read_export(content, file="votes.json", export="e1", evidence="e", received_at=RECEIVED)
+    assert check_annotations(rows, FRAMES, SPEC)["broken_rule"].to_list() == [rule, None]
 
 
 def test_one_bad_object_diverts_its_whole_statement():

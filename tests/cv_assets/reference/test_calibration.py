@@ -134,6 +134,20 @@ def test_a_constant_statistic_does_not_differ_between_deliveries():
     assert psi(row["counts"], counts_in(row["edges"], [0.7] * 10)) > 1
 
 
+def test_a_reference_of_nothing_but_constants_is_calibrated_and_knows_what_moved():
+    names = ["novelty", *PLAIN, "score.cnn"]
+    made = calibrate(
+        _frames(**{name: [3.0] * 80 for name in names}), _shares(), DRIFT, 0.95, "values", "arrays"
+    )
+    of_frames = made.rows.filter(pl.col("statistic").is_in(names))
+    assert of_frames["counts"].to_list() == [[0, 80, 0]] * len(names)
+    assert of_frames["calibrated"].all()
+    assert of_frames["psi_level"].is_between(0, DRIFT.tolerance).all()
+    stayed = pl.DataFrame({name: [3.0] * 40 for name in names})
+    assert beyond_level(made.rows, stayed, DRIFT) == dict.fromkeys(names, False)
+    assert beyond_level(made.rows, stayed.select(pl.all() + 1), DRIFT) == dict.fromkeys(names, True)
+
+
 @given(st.lists(st.floats(), min_size=30, max_size=30))
 def test_whatever_the_values_the_rows_follow_the_contract(values):
     assert (

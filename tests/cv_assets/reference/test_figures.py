@@ -26,3 +26,9 @@ def test_a_reference_without_levels_is_drawn_all_the_same():
     rows = reference(reference_row(psi=[], kl=[], psi_level=None, kl_level=None, deliveries=0))
     left, _ = levels_figure(rows, _differences(0), tolerance=0.2).axes
     assert left.get_title() == "novelty: 0 deliveries"
+
+
+def test_deliveries_that_do_not_differ_at_all_are_drawn():
+    rows = reference(reference_row(psi=[0.0] * 3, kl=[0.0] * 3, psi_level=0.0, kl_level=0.0), share_row())
+    left, _ = levels_figure(rows, _differences(3).with_columns(psi=pl.lit(0.0)), tolerance=0.2).axes
+    assert [bar.get_height() for bar in left.patches][:3] == [0, 0, 0]

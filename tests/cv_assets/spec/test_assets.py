@@ -125,3 +125,10 @@ def test_blocks_are_counted_in_other_families_too(name, deployment):
 def test_an_architecture_with_an_unknown_tag_is_told(deployment):
     (told,) = check_architectures(other_architecture(deployment.spec_file.read_text(), "resnet18.nope"))
     assert told.startswith("training.models[0].architecture: got 'resnet18.nope', timm cannot build it: ")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp/model", "../../model"])
+def test_an_architecture_that_would_come_from_elsewhere_is_one_that_timm_does_not_know(name, deployment):
+    (told,) = check_architectures(other_architecture(deployment.spec_file.read_text(), name))
+    assert told.startswith(f"training.models[0].architecture: got {name!r}, expected a model that timm ")
+    assert told.endswith("timm.list_models() names them all")
