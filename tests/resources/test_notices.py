@@ -100,6 +100,12 @@ def test_no_url_is_no_channel(urls):
     assert channels(urls) == []
 
 
+def test_the_marks_of_many_channels_are_apart_and_hold_nothing_of_the_url():
+    marks = [Channel(1, f"json://ann:hunter{number}@host/t0ken").mark for number in range(30)]
+    assert len(set(marks)) == len(marks)
+    assert {len(mark) for mark in marks} == {16}
+
+
 def test_a_notice_arrives_as_plain_text_with_its_kind():
     with listening() as listener:
         Channel(1, f"json://{listener.address}/hook").tell(HELLO)
