@@ -82,6 +82,8 @@ def _repository(endpoint: str, namespace: str) -> dict[str, str]:
 def _settings(folder: Path, endpoint: str, keys: Mapping[str, str]) -> dict[str, str]:
     """LakeFS with all of its data in `folder`, which reports nothing to anybody."""
     return {
+        # There it would look for somebody's own settings.
+        "HOME": str(folder),
         "LAKEFS_LISTEN_ADDRESS": endpoint.removeprefix("http://"),
         "LAKEFS_DATABASE_TYPE": "local",
         "LAKEFS_DATABASE_LOCAL_PATH": str(folder / "metadata"),

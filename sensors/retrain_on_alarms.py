@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from cv_assets.requests.assets import look, retries, run_config
+from cv_assets.requests.assets import look, run_request
 from cv_assets.requests.policy import decide
 from resources.deployments import Deployment
 from resources.partitions import candidates
@@ -47,14 +47,8 @@ def _sensor(
         chosen = next((one for one in decisions if one.candidate), None)
         if chosen is None or chosen.candidate is None:
             return dg.SkipReason(" ".join(one.why for one in decisions) or nothing)
-        request = dg.RunRequest(
-            run_key=chosen.candidate,
-            partition_key=chosen.candidate,
-            run_config=run_config(chosen, reason, f"retrain_on_{reason}"),
-            tags={"why": chosen.why, **retries(rules)},
-        )
         return dg.SensorResult(
-            run_requests=[request],
+            run_requests=[run_request(chosen.candidate, chosen, reason, rules)],
             dynamic_partitions_requests=[candidates.build_add_request([chosen.candidate])],
         )
 

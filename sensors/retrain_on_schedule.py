@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
-from cv_assets.requests.assets import fresh_for_schedule, look, retries, run_config
+from cv_assets.requests.assets import fresh_for_schedule, look, run_request
 from cv_assets.requests.policy import decide, scheduled
 from cv_assets.spec.assets import spec_at
 from cv_assets.spec.drift import Retraining
@@ -47,12 +47,7 @@ def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
         if (candidate := decision.candidate) is None:
             return dg.SkipReason(decision.why)
         context.instance.add_dynamic_partitions(str(candidates.name), [candidate])
-        return dg.RunRequest(
-            run_key=candidate,
-            partition_key=candidate,
-            run_config=run_config(decision, "schedule", "retrain_on_schedule"),
-            tags={"why": decision.why, **retries(rules)},
-        )
+        return run_request(candidate, decision, "schedule", rules)
 
     return [on_schedule]
 

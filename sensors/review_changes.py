@@ -97,18 +97,16 @@ def _more_comes(context: dg.SensorEvaluationContext, mine: Mapping[str, str], no
     The cursor holds when the changes were first seen, by the clock of this sensor alone.
     """
     seen = datetime.fromisoformat(context.cursor) if context.cursor else now
-    taken_in = [
-        counted(count, *words)
-        for job, words in TAKEN_IN_BY.items()
-        if (count := unfinished(context.instance, job, mine))
-    ]
+    taken_in = {job: unfinished(context.instance, job, mine) for job in TAKEN_IN_BY}
     until = seen + timedelta(seconds=AT_MOST_SECONDS)
-    if not taken_in or now >= until:
+    if not any(taken_in.values()) or now >= until:
         return ""
     context.update_cursor(seen.isoformat())
-    are = "is" if taken_in[0].startswith("1 ") and len(taken_in) == 1 else "are"
-    when = f"when they are through, or at {until:%H:%M:%S} UTC"
-    return f"{listed(taken_in)} {are} being taken in: all is made again {when}."
+    what = listed([counted(count, *TAKEN_IN_BY[job]) for job, count in taken_in.items() if count])
+    are = "is" if sum(taken_in.values()) == 1 else "are"
+    return (
+        f"{what} {are} being taken in: all is made again when they are through, or at {until:%H:%M:%S} UTC."
+    )
 
 
 def _changes(

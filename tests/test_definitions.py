@@ -59,14 +59,19 @@ def test_every_sensor_starts_a_job_that_exists(loaded):
             assert repository.has_job(target.job_name), (sensor.name, target.job_name)
 
 
-def test_every_run_that_a_sensor_requests_says_why():
-    for file in (ROOT / "sensors").glob("[!_]*.py"):
-        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
-        requests = [call for call in calls if getattr(call.func, "attr", "") == "RunRequest"]
-        assert requests or file.stem == "notices", file.name  # it tells people, and starts nothing
-        for request in requests:
-            tags = next((one.value for one in request.keywords if one.arg == "tags"), None)
-            assert tags is not None and '"why": ' in ast.unparse(tags).replace("'", '"'), file.name  # noqa: PT018
+def test_every_run_that_is_requested_says_why():
+    requests = [
+        (file, node)
+        for folder in ("sensors", "cv_assets")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "RunRequest"
+    ]
+    assert len(requests) > 4
+    for file, request in requests:
+        tags = next((one.value for one in request.keywords if one.arg == "tags"), None)
+        assert tags is not None, file
+        assert '"why": ' in ast.unparse(tags).replace("'", '"'), file
 
 
 def test_every_asset_is_described_owned_versioned_and_contracted(loaded):

@@ -13,11 +13,11 @@ from cv_assets.drift.schema import DriftMetrics
 from cv_assets.labels.schema import BenchmarkFrames, LabelTable
 from cv_assets.reference.schema import DriftReference
 from cv_assets.release.schema import Releases
-from cv_assets.requests.assets import labels_seen
+from cv_assets.requests.assets import labels_seen, training_requests
 from cv_assets.requests.base import release_in_force
-from cv_assets.requests.schema import TrainingRequest
 from cv_assets.review.schema import Kpis
 from cv_assets.spec.assets import in_force
+from cv_assets.words import moment
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.pictures import figure_png, picture
@@ -83,12 +83,11 @@ def alarms(
     kpis = snapshot.table("kpis", or_empty=Kpis)
     label_table = snapshot.table("label_table", or_empty=LabelTable)
     releases = snapshot.table("releases", or_empty=Releases)
-    requests = _requests(snapshot)
     rows = what_follows(
         metrics=metrics,
         kpis=kpis,
         releases=releases,
-        requests=requests,
+        requests=training_requests(snapshot),
         label_table=label_table,
         benchmark_frames=snapshot.table("benchmark_frames", or_empty=BenchmarkFrames),
         captures=fresh_labels.captures(snapshot.columns),
@@ -118,12 +117,6 @@ def _by_urgency(rows: pl.DataFrame) -> pl.DataFrame:
     """What somebody has to act on first, what is over last, and what retrains before a station's."""
     order = {"open": 0, "warning": 1, "closed": 2}
     return rows.sort(pl.col("state").replace_strict(order), pl.col("kind") == "station", maintain_order=True)
-
-
-def _requests(snapshot: Snapshot) -> pl.DataFrame:
-    published = snapshot.tables("training_request", or_empty=TrainingRequest)
-    # A request of an earlier contract lacks columns.
-    return pl.concat([TrainingRequest.create_empty(), published], how="diagonal_relaxed")
 
 
 def _labels_of(snapshot: Snapshot) -> Callable[[str], pl.DataFrame]:
@@ -218,7 +211,7 @@ def _told(row: Mapping[str, Any]) -> str:
         "station": "Look at camera, light and file transfer.",
     }[row["kind"]]
     first = f", from {row['first_delivery']} on" if row["first_delivery"] else ""
-    return f"{row['alarm_id']} is open since {row['opened_at']:%Y-%m-%d %H:%M} UTC: {what}{first}. {do}"
+    return f"{row['alarm_id']} is open since {moment(row['opened_at'])}: {what}{first}. {do}"
 
 
 def _waiting(opened: pl.DataFrame) -> dict[str, dg.TableMetadataValue]:

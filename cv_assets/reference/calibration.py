@@ -130,7 +130,7 @@ def _long(name: str, found: Differences) -> pl.DataFrame:
 
 def _usual(frames_K: Counts) -> int | None:
     """The median, of an even number the lower one of two; None of none."""
-    return int(np.sort(frames_K)[(len(frames_K) - 1) // 2]) if len(frames_K) else None
+    return int(median(frames_K)) if len(frames_K) else None
 
 
 def _median(values_N: Vector) -> float | None:

@@ -47,7 +47,6 @@ def judge(row: Mapping[str, Any], values_N: Values, drift: Drift) -> Judgement:
     # A reference of infinite values has no median: nothing lies below it.
     middle, usual = median(values_N), -np.inf if row["median"] is None else row["median"]
     found, level = differences[drift.measure], levels[drift.measure]
-    unusual = rank(row[drift.measure], found - noise[drift.measure])
 
     def judged(outcome: Any, rank: float | None) -> Judgement:
         return Judgement(differences, levels, noise, middle, usual, outcome, rank)
@@ -58,6 +57,7 @@ def judge(row: Mapping[str, Any], values_N: Values, drift: Drift) -> Judgement:
         return judged("tolerated", 0.0)
     if row["side"] == "above" and middle <= usual:
         return judged("lower", 0.0)
+    unusual = rank(row[drift.measure], found - noise[drift.measure])
     return judged("within" if found <= level else "beyond", unusual)
 
 
@@ -68,7 +68,7 @@ def known(frames: pl.DataFrame, name: str) -> Values:
     return frames[name].cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
 
 
-def median(values_N: Values) -> float:
+def median(values_N: Values | NDArray[np.int64]) -> float:
     """The middle value; of an even number the lower one of two, so that infinities have no mean. NaN of none."""
     return float(np.sort(values_N)[(len(values_N) - 1) // 2]) if len(values_N) else np.nan
 

@@ -14,6 +14,7 @@ from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import base_is_in_force, release_in_force
 from cv_assets.spec.evaluation import Release
+from cv_assets.words import moment
 
 FIRST_VERSION = "v1.0.0"
 
@@ -111,7 +112,7 @@ def reason_to_refuse(
         )
     if now and not base_is_in_force(request, now):
         return (
-            f"requested before {version} was put back in force ({now['concluded_at']:%Y-%m-%d %H:%M} UTC): request a "
+            f"requested before {version} was put back in force ({moment(now['concluded_at'])}): request a "
             "new candidate and evaluate again"
         )
     if request["spec_digest"] != spec_digest:

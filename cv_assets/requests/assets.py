@@ -179,6 +179,11 @@ def fresh_for_schedule(snapshot: Snapshot) -> int:
     return unseen_labels(labels, seen, snapshot.table("benchmark_frames", or_empty=BenchmarkFrames))
 
 
+def training_requests(snapshot: Snapshot) -> pl.DataFrame:
+    """All requests, in today's contract."""
+    return _current(snapshot.tables("training_request", or_empty=TrainingRequest))
+
+
 def labels_seen(snapshot: Snapshot, candidate: str) -> pl.DataFrame:
     """The label table as the candidate's training could see it: where its data branch starts."""
     start = request_commit(snapshot.lake, snapshot.commit, candidate)
@@ -186,15 +191,19 @@ def labels_seen(snapshot: Snapshot, candidate: str) -> pl.DataFrame:
     return then.table("label_table", or_empty=LabelTable)
 
 
-def run_config(decision: Decision, reason: str, asks: str) -> dict[str, Any]:
-    """What a sensor or schedule named `asks` gives the run that it requests."""
-    config = {"reason": reason, "evidence": decision.evidence, "requested_by": asks}
-    return {"ops": {"training_request": {"config": config}}}
+def run_request(candidate: str, decision: Decision, reason: str, rules: Retraining) -> dg.RunRequest:
+    """The run of `candidate` that the sensor or schedule `retrain_on_<reason>` requests.
 
-
-def retries(rules: Retraining) -> dict[str, str]:
-    """The tags by which Dagster's run retries try a failed run again, from the failed step."""
-    return {"dagster/max_retries": str(rules.max_retries), "dagster/retry_strategy": "FROM_FAILURE"}
+    Dagster's run retries try it again when it fails, from the failed step.
+    """
+    config = {"reason": reason, "evidence": decision.evidence, "requested_by": f"retrain_on_{reason}"}
+    retries = {"dagster/max_retries": str(rules.max_retries), "dagster/retry_strategy": "FROM_FAILURE"}
+    return dg.RunRequest(
+        run_key=candidate,
+        partition_key=candidate,
+        run_config={"ops": {"training_request": {"config": config}}},
+        tags={"why": decision.why, **retries},
+    )
 
 
 def _gave_way(group: RunGroup) -> bool:
@@ -208,7 +217,7 @@ def _world(snapshot: Snapshot) -> World:
     return World(
         alarms=snapshot.table("alarms").to_dicts() if snapshot.has("alarms") else [],
         requests=requested(
-            _current(snapshot.tables("training_request", or_empty=TrainingRequest)),
+            training_requests(snapshot),
             releases,
             spec["spec_digest"][0],
         ),

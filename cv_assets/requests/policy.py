@@ -134,7 +134,7 @@ def scheduled(
         "alarm_id": alarm_id,
         "kind": "schedule",
         "state": "open",
-        "why": f"the schedule asks for {at:%Y-%m-%d %H:%M} UTC",
+        "why": f"the schedule asks for {moment(at)}",
         "release": world.version,
         "release_number": world.number,
         "fresh_labels": fresh_labels,
@@ -269,7 +269,7 @@ def _in_words(training: Training) -> str:
     run, candidate = f"Run {training.newest}", training.candidate
     if training.state == "in flight":
         return f"{run} of {candidate} is in flight"
-    tries = f"{training.tries} {'try' if training.tries == 1 else 'tries'}"
+    tries = counted(training.tries, "try", "tries")
     ended = f"{run} of {candidate} ended as {training.ended_as} after {tries}"
     if training.state == "waiting":
         return f"{ended}, and Dagster tries it again from the failed step"

@@ -22,6 +22,7 @@ from cv_assets.review.schema import STATES, Kpis, ReviewQueue, ReviewWorklist
 from cv_assets.review.worklist import FILE, PICTURES, picture_name, tasks_json, worklist
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
+from cv_assets.words import moment
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment, writing
 from resources.pictures import figure_png, montage, picture
@@ -272,9 +273,7 @@ def _nobody_is_forgotten(
 
 def _nothing_is_overdue(overdue: pl.DataFrame, now: datetime) -> dg.AssetCheckResult:
     if overdue.is_empty():
-        return NOTHING_IS_OVERDUE.result(
-            True, f"No item is overdue at {now:%Y-%m-%d %H:%M} UTC.", {"overdue": 0}
-        )
+        return NOTHING_IS_OVERDUE.result(True, f"No item is overdue at {moment(now)}.", {"overdue": 0})
     # How many changes with every look, these words do not: people are told once.
     said = (
         "Items are overdue: label them (docs/review.md says how), or give people more time in the spec's "

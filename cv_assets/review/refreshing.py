@@ -9,6 +9,8 @@ from typing import Final
 
 import polars as pl
 
+from cv_assets.words import moment
+
 _NAMED: Final = 3
 """So many deliveries are named one by one."""
 
@@ -79,7 +81,7 @@ class Changes:
         if self.sections:
             said.append(f"the spec changed ({', '.join(self.sections)})")
         if self.due_at:
-            said.append(f"an item came due at {self.due_at:%Y-%m-%d %H:%M} UTC without an answer")
+            said.append(f"an item came due at {moment(self.due_at)} without an answer")
         if self.worklist_is_stale:
             said.append("the worklist does not ask what the queue does")
         if self.left_behind:

@@ -4,12 +4,8 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import threading
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from demo import lakes
 from resources.git_lake import GitLake
 from resources.lake import Lake
-
-START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -40,21 +35,14 @@ def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
         yield Server(endpoint, *keys, os.environ.get("LAKEFS_STORAGE_NAMESPACE") or "local://")
         return
-    program = shutil.which("lakefs")
-    if program is None:
+    if shutil.which("lakefs") is None:
         pytest.skip("no lakeFS server: LAKEFS_ENDPOINT is not set and no `lakefs` program is on PATH")
-    server = Server(
-        f"http://127.0.0.1:{_free_port()}", "AKIAIOSFODNN7EXAMPLE", "a-secret-of-the-tests", "local://"
-    )
-    folder = tmp_path_factory.mktemp("lakefs")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "run"], env=_settings(server, folder), stdout=log, stderr=log)
-    try:
-        _wait_until_healthy(server, process, folder / "log")
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=START_SECONDS)
+    with lakes.lake(lakes.LAKEFS, tmp_path_factory.mktemp("lakefs") / "server") as found:
+        keys = (
+            found["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
+            found["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
+        )
+        yield Server(found["LAKEFS_ENDPOINT"], *keys, "local://")
 
 
 @pytest.fixture
@@ -130,47 +118,3 @@ def lossy_proxy(lakefs_server: Server) -> Iterator[LossyProxy]:
     proxy = LossyProxy((address.hostname or "", address.port or 80))
     yield proxy
     proxy.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _settings(server: Server, folder: Path) -> dict[str, str]:
-    return {
-        "HOME": str(folder),
-        "LAKEFS_LISTEN_ADDRESS": server.endpoint.removeprefix("http://"),
-        "LAKEFS_DATABASE_TYPE": "local",
-        "LAKEFS_DATABASE_LOCAL_PATH": str(folder / "metadata"),
-        "LAKEFS_BLOCKSTORE_TYPE": "local",
-        "LAKEFS_BLOCKSTORE_LOCAL_PATH": str(folder / "block"),
-        "LAKEFS_COMMITTED_LOCAL_CACHE_DIR": str(folder / "cache"),
-        "LAKEFS_AUTH_ENCRYPT_SECRET_KEY": "another-secret-of-the-tests",
-        "LAKEFS_STATS_ENABLED": "false",
-        "LAKEFS_EMAIL_SUBSCRIPTION_ENABLED": "false",
-        "LAKEFS_SECURITY_CHECK_LATEST_VERSION": "false",
-        "LAKEFS_LOGGING_LEVEL": "WARN",
-        "LAKEFS_INSTALLATION_USER_NAME": "admin",
-        "LAKEFS_INSTALLATION_ACCESS_KEY_ID": server.access_key_id,
-        "LAKEFS_INSTALLATION_SECRET_ACCESS_KEY": server.secret_access_key,
-        "LAKEFS_GRAVELER_MAX_BATCH_DELAY": "100us",
-        "LAKEFS_GRAVELER_BRANCH_OWNERSHIP_ENABLED": "true",
-    }
-
-
-def _wait_until_healthy(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _is_healthy(server):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"lakeFS did not start: {log.read_text()[-2000:]}")
-        time.sleep(0.05)
-
-
-def _is_healthy(server: Server) -> bool:
-    try:
-        with urllib.request.urlopen(f"{server.endpoint}/_health", timeout=5) as answer:  # noqa: S310
-            return answer.status == 200
-    except (urllib.error.URLError, ConnectionError):
-        return False

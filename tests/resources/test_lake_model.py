@@ -104,17 +104,7 @@ class LakeMachine(RuleBasedStateMachine):
 
     @rule(name=BRANCHES | st.just("v1"), source=REFS)
     def cut_a_branch(self, name, source):
-        source = self._ref(source)
-        commit = self._commit_of(source)
-        if commit is None:
-            with self._refused(RefNotFoundError):
-                self.lake.create_branch(name, source)
-        elif name in self.tags or self.branches.get(name, commit) != commit:
-            with self._refused(RefExistsError):
-                self.lake.create_branch(name, source)
-        else:
-            self.lake.create_branch(name, source)
-            self.branches[name] = commit
+        self._name(name, source, self.lake.create_branch, self.branches, self.tags)
 
     @rule(branch=NAMES, files=FILES)
     def write(self, branch, files):
@@ -175,17 +165,21 @@ class LakeMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["main", "two", "v1", "v1.0"]), ref=REFS)
     def tag(self, name, ref):
+        self._name(name, ref, self.lake.tag, self.tags, self.branches)
+
+    def _name(self, name, ref, give, own, others):
+        """Name a commit by `give`; a name of the `others`, or one that stands elsewhere, is refused."""
         ref = self._ref(ref)
         commit = self._commit_of(ref)
         if commit is None:
             with self._refused(RefNotFoundError):
-                self.lake.tag(name, ref)
-        elif name in self.branches or self.tags.get(name, commit) != commit:
+                give(name, ref)
+        elif name in others or own.get(name, commit) != commit:
             with self._refused(RefExistsError):
-                self.lake.tag(name, ref)
+                give(name, ref)
         else:
-            self.lake.tag(name, ref)
-            self.tags[name] = commit
+            give(name, ref)
+            own[name] = commit
 
     @rule(name=NAMES, abandoned=st.booleans())
     def delete_a_branch(self, name, abandoned):
