@@ -6,7 +6,7 @@ IMAGES := .venv/.images
 INSTANCE := .dagster/dagster.yaml
 SPEC ?= specs/solar_cells.yaml
 
-.PHONY: setup demo test check fix dev explain bench clean
+.PHONY: setup demo test check fix dev explain diff drop bench prove clean
 
 setup: $(READY)  ## Make the environment.
 
@@ -47,9 +47,20 @@ fix: $(READY)  ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml
+dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml [BRANCH=my-idea [PORT=3001]]
 	@$(BIN)/python -m cv_assets.spec $(SPEC)
+ifdef BRANCH
+	@CV_SPEC=$(abspath $(SPEC)) $(BIN)/python -m cv_assets.upkeep experiment $(if $(PORT),--port "$$PORT") -- "$$BRANCH"
+else
 	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
+endif
+
+diff: $(READY)  ## What an experiment changed: make diff BRANCH=my-idea [TABLE=label_table [ROWS=50] [OUT=rows.parquet]] [SINCE=cut]
+	@$(BIN)/python -m cv_assets.upkeep diff $(if $(TABLE),--table "$$TABLE") $(if $(ROWS),--rows "$$ROWS") \
+		$(if $(OUT),--out "$$OUT") $(if $(SINCE),--since-cut) -- "$${BRANCH-}"
+
+drop: $(READY)  ## Remove an experiment: make drop BRANCH=my-idea
+	@$(BIN)/python -m cv_assets.upkeep drop -- "$${BRANCH-}"
 
 explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT=page.html] [CV_DATA=.demo/data]
 	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.lookback $${OUT:+--out "$$OUT"} -- "$$PART"
@@ -57,6 +68,9 @@ explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT
 bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove what the targets made: environment, demo, caches. Your own data (.data, .dagster) stays.
+prove: $(READY)  ## Hostile conditions for real, at most 30 minutes, into proofs/results.json: make prove [PROOF=crowd]
+	$(BIN)/python -m proofs $(PROOF)
+
+clean:  ## Remove what the targets made: environment, demo, caches. Your own data (.data, .dagster, .experiments) stays.
 	rm -rf .venv .demo .tmp_dagster_home_* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

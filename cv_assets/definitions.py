@@ -19,8 +19,10 @@ import cv_assets.review.assets
 import cv_assets.spec.assets
 import cv_assets.splits.assets
 import cv_assets.training.assets
+import cv_assets.upkeep.assets
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
+from jobs.compare_branches import compare_branches
 from jobs.explain import explain
 from jobs.publish_spec import publish_spec
 from jobs.receive import receive
@@ -29,7 +31,9 @@ from jobs.release import release
 from jobs.replay_thresholds import replay_thresholds
 from jobs.retrain import retrain
 from jobs.roll_back import roll_back
+from jobs.sweep_lake import sweep_lake
 from jobs.take_labels import take_labels
+from jobs.verify_lake import verify_lake
 from resources.deployments import Deployment, current
 from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
@@ -40,6 +44,8 @@ from sensors.retrain_on_alarms import retrain_on_drift, retrain_on_kpi
 from sensors.retrain_on_schedule import retrain_on_schedule
 from sensors.review_changes import review_changes
 from sensors.spec_changes import spec_changes
+from sensors.sweep_daily import sweep_daily
+from sensors.verify_weekly import verify_weekly
 
 STEPS: Final[dict[str, ModuleType]] = {
     "spec": cv_assets.spec.assets,
@@ -56,6 +62,7 @@ STEPS: Final[dict[str, ModuleType]] = {
     "review": cv_assets.review.assets,
     "alarms": cv_assets.alarms.assets,
     "lookback": cv_assets.lookback.assets,
+    "upkeep": cv_assets.upkeep.assets,
 }
 """One module of assets per step, in the order data flows."""
 
@@ -76,6 +83,9 @@ def definitions(deployment: Deployment) -> dg.Definitions:
             replay_thresholds,
             explain,
             refresh,
+            sweep_lake,
+            verify_lake,
+            compare_branches,
         ],
         sensors=[
             spec_changes,
@@ -87,7 +97,7 @@ def definitions(deployment: Deployment) -> dg.Definitions:
             retrain_on_kpi,
             notices,
         ],
-        schedules=retrain_on_schedule(spec.retraining),
+        schedules=[*retrain_on_schedule(spec.retraining), sweep_daily, verify_weekly],
         resources={"io_manager": tables, "tables": tables, "deployment": deployment},
     )
 

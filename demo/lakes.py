@@ -55,11 +55,14 @@ def _started(folder: Path) -> Iterator[Mapping[str, str]]:
             f"its keys in {_ACCESS_KEY} and {_SECRET_KEY}. `make demo` without LAKE=lakefs needs neither."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    endpoint, keys = f"http://{HOST}:{free_port()}", {_ACCESS_KEY: _key(), _SECRET_KEY: secrets.token_hex(20)}
+    endpoint, keys = (
+        f"http://{HOST}:{free_port()}",
+        {_ACCESS_KEY: access_key(), _SECRET_KEY: secrets.token_hex(20)},
+    )
     processes, log = Processes(folder, _record(folder)), folder / "lakefs.log"
     try:
-        settings = {**os.environ, **_settings(folder, endpoint, keys)}
-        processes.start((program, "run"), log=log, cwd=folder, environment=settings)
+        environment = {**os.environ, **settings(folder, endpoint, keys)}
+        processes.start((program, "run"), log=log, cwd=folder, environment=environment)
         _wait_until_healthy(endpoint, processes, log)
         yield {**_repository(endpoint, "local://"), **keys}
     finally:
@@ -79,7 +82,7 @@ def _repository(endpoint: str, namespace: str) -> dict[str, str]:
     }
 
 
-def _settings(folder: Path, endpoint: str, keys: Mapping[str, str]) -> dict[str, str]:
+def settings(folder: Path, endpoint: str, keys: Mapping[str, str]) -> dict[str, str]:
     """LakeFS with all of its data in `folder`, which reports nothing to anybody."""
     return {
         # There it would look for somebody's own settings.
@@ -104,22 +107,23 @@ def _settings(folder: Path, endpoint: str, keys: Mapping[str, str]) -> dict[str,
     }
 
 
-def _key() -> str:
-    """In the form that lakeFS gives its keys."""
+def access_key() -> str:
+    """A new one, in the form that lakeFS gives its keys."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     return "AKIAJ" + "".join(secrets.choice(letters) for _ in range(14)) + "Q"
 
 
 def _wait_until_healthy(endpoint: str, processes: Processes, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not _is_healthy(endpoint):
+    while not is_healthy(endpoint):
         if processes.ended() or time.monotonic() > deadline:
             end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise ServerError(f"lakeFS did not start:\n{end}")
         time.sleep(0.1)
 
 
-def _is_healthy(endpoint: str) -> bool:
+def is_healthy(endpoint: str) -> bool:
+    """Whether the server there answers."""
     try:
         return httpx.get(f"{endpoint}/_health", timeout=5).is_success
     except httpx.HTTPError:

@@ -183,9 +183,13 @@ class TableAsset:
 
 
 def digest(rows: pl.DataFrame, volatile: Iterable[str] = ()) -> str:
-    """The data version: a hash of the table's content, `volatile` columns (times of run, latencies) left out."""
+    """The data version: a hash of the table's content, `volatile` columns (times of run, latencies) left out.
+
+    The same rows have the same hash, whether a run made them or a file holds them.
+    """
     stream = io.BytesIO()
-    rows.drop(volatile).rechunk().write_ipc(stream)
+    # Parquet stores values; Arrow's own form would also hold what happens to lie in memory below a null.
+    rows.drop(volatile).rechunk().write_parquet(stream, compression="uncompressed", statistics=False)
     return hashlib.sha256(stream.getvalue()).hexdigest()[:16]
 
 

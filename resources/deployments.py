@@ -8,12 +8,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.lake import Lake
+from resources.lake import Lake, LakeError
 
 ROOT = Path(__file__).resolve().parent.parent
 
 EMBEDDED_LAKE = "lake"
-"""Its folder in the data folder."""
+"""Its folder in the data folder, unless `CV_LAKE` names another."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,28 @@ class Deployment:
     branch: str
     dagster_url: str
     notify: str = field(default="", repr=False)  # the URLs hold passwords
+    lake_dir: Path | None = None  # of the embedded lake; None: in the data folder
 
     @property
     def cache_dir(self) -> Path:
         """What can be computed again: embeddings, fetched objects, converted backbones."""
         return self.data_dir / "cache"
+
+    @property
+    def embedded_lake(self) -> Path:
+        """The folder of the embedded lake."""
+        return self.lake_dir or self.data_dir / EMBEDDED_LAKE
+
+    def folder(self, name: str) -> Path:
+        """The folder that the spec calls `name`.
+
+        What lies outside of the data folder is the production's: a deployment on another data branch than `main` has
+        a folder of its own in its stead, inside its data folder.
+        """
+        folder = Path(os.path.normpath(self.data_dir / name))
+        if self.branch == "main" or folder.is_relative_to(self.data_dir):
+            return folder
+        return self.data_dir / "elsewhere" / folder.relative_to(folder.anchor)
 
     def told_in(self, name: str) -> Path:
         """The folder that the spec calls `name`, where the line or people read; one in the data folder is made.
@@ -37,7 +54,7 @@ class Deployment:
         A deployment on another data branch than `main` tells them nothing: it writes to a subfolder of its branch.
         Raises OSError when it cannot be made, FileNotFoundError for a missing one elsewhere: it may only be unmounted.
         """
-        folder = Path(os.path.normpath(self.data_dir / name))
+        folder = self.folder(name)
         if folder.is_file():
             raise NotADirectoryError(f"{folder} is a file, expected a folder")
         if folder.is_relative_to(self.data_dir):
@@ -61,42 +78,72 @@ def writing(place: Path | str) -> Iterator[None]:
 def current() -> Deployment:
     """The deployment that the environment describes.
 
-    `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports, embedded lake and cache, `LAKE_BRANCH` the
-    data branch (default `main`), `DAGSTER_URL` the UI that commits and notices link back to, `CV_NOTIFY` the channels
-    that notices go to: URLs of apprise.
+    `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports and cache, `CV_LAKE` that of the embedded lake
+    (default: `lake` in `CV_DATA`), `LAKE_BRANCH` the data branch (default `main`), `DAGSTER_URL` the UI that commits
+    and notices link back to, `CV_NOTIFY` the channels that notices go to: URLs of apprise.
     """
+    lake = os.environ.get("CV_LAKE")
     return Deployment(
         spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
         data_dir=Path(os.environ.get("CV_DATA") or ROOT / ".data").resolve(),
         branch=os.environ.get("LAKE_BRANCH") or "main",
         dagster_url=(os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/"),
         notify=os.environ.get("CV_NOTIFY") or "",
+        lake_dir=Path(lake).resolve() if lake else None,
     )
 
 
+def environment(deployment: Deployment) -> dict[str, str]:
+    """The variables by which a process of its own finds this deployment: what `current` reads."""
+    return {
+        **os.environ,
+        "CV_SPEC": str(deployment.spec_file),
+        "CV_DATA": str(deployment.data_dir),
+        "CV_LAKE": str(deployment.embedded_lake),
+        "LAKE_BRANCH": deployment.branch,
+        "DAGSTER_URL": deployment.dagster_url,
+        "CV_NOTIFY": deployment.notify,
+    }
+
+
+def lake_place(deployment: Deployment) -> str:
+    """Where the lake of the deployment is: two deployments with the same answer share it."""
+    if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
+        return f"{endpoint.rstrip('/')}/{os.environ.get('LAKEFS_REPOSITORY') or 'cv-assets'}"
+    return str(deployment.embedded_lake)
+
+
 def lake_is_there(deployment: Deployment) -> bool:
-    """Whether opening the lake would make none: a server is named, or the embedded lake is in the data folder."""
-    return bool(os.environ.get("LAKEFS_ENDPOINT")) or (deployment.data_dir / EMBEDDED_LAKE).is_dir()
+    """Whether opening the lake would make none: a server is named, or the embedded lake's folder is there."""
+    return bool(os.environ.get("LAKEFS_ENDPOINT")) or deployment.embedded_lake.is_dir()
 
 
 def open_lake(deployment: Deployment) -> Lake:
-    """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake in the data folder.
+    """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake.
 
     lakeFS needs its own key variables `LAKECTL_CREDENTIALS_ACCESS_KEY_ID` and `LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY`;
     `LAKEFS_REPOSITORY` (default `cv-assets`) and, for a repository that is still to be made,
-    `LAKEFS_STORAGE_NAMESPACE` may be set. Raises KeyError naming the missing variable.
+    `LAKEFS_STORAGE_NAMESPACE` may be set. Raises LakeError naming the missing variable.
     """
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
         from resources.lakefs_lake import LakeFSLake
 
         return LakeFSLake(
             endpoint=endpoint,
-            access_key_id=os.environ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
-            secret_access_key=os.environ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
+            access_key_id=_key("LAKECTL_CREDENTIALS_ACCESS_KEY_ID"),
+            secret_access_key=_key("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
             repository=os.environ.get("LAKEFS_REPOSITORY") or "cv-assets",
             cache=deployment.cache_dir / "lakefs",
             storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
         )
     from resources.git_lake import GitLake
 
-    return GitLake(deployment.data_dir / EMBEDDED_LAKE)
+    return GitLake(deployment.embedded_lake)
+
+
+def _key(variable: str) -> str:
+    if not (key := os.environ.get(variable)):
+        raise LakeError(
+            f"{variable} is not set: set it to the key of the lakeFS that LAKEFS_ENDPOINT names, or unset that"
+        )
+    return key

@@ -5,6 +5,7 @@ before a branch moves, and a branch moves only when all that it names is on disk
 """
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,15 @@ from filelock import FileLock
 from pygit2.enums import ObjectType
 
 from resources import git_trees
+from resources.git_leftovers import Sweep
 from resources.lake import (
     Change,
     Commit,
     Content,
+    CrossedMergeError,
+    DamagedError,
+    LakeError,
+    Leftover,
     MergeConflictError,
     RefExistsError,
     RefNotFoundError,
@@ -58,6 +64,10 @@ class GitLake:
 
     root: Path
 
+    def init(self) -> list[str]:
+        """Make the repository; a sentence when it was not there yet."""
+        return [f"Made the embedded lake in {self.root}."] if self._ensure_repository() else []
+
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
         return str(self._find(ref).id)
@@ -69,16 +79,26 @@ class GitLake:
     def fetch(self, commit: str, path: str) -> Path:
         """The stored file itself, read-only.
 
-        Raises FileNotFoundError, RefNotFoundError, and OSError when the stored file is lost or cut short.
+        Raises FileNotFoundError, RefNotFoundError, and DamagedError when the stored file is lost or cut short.
         """
-        pointer = git_trees.object_at(self._find(commit).tree, path)
-        if pointer is None:
-            raise FileNotFoundError(f"{commit} holds no object at {path!r}")
-        sha256, size = _parse_pointer(pointer.data)
+        sha256, size = self._pointer(commit, path)
         file = self._object_file(sha256)
         if not file.is_file() or file.stat().st_size != size:
-            raise OSError(f"the {size} bytes of {path!r} as of {commit} are damaged or lost: {file}")
+            raise _damaged(commit, path, file)
         return file
+
+    def fetch_all(self, commit: str, paths: Iterable[str]) -> list[Path]:
+        """The stored files themselves. Raises as `fetch` does."""
+        return [self.fetch(commit, path) for path in paths]
+
+    def sha256(self, commit: str, path: str) -> str:
+        """The hash of the stored file, computed anew. Raises as `fetch` does, DamagedError for other bytes too."""
+        file = self.fetch(commit, path)
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != self._pointer(commit, path)[0]:
+            raise _damaged(commit, path, file)
+        return found
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
@@ -117,7 +137,8 @@ class GitLake:
         check_paths(files)
         check_writable(branch)
         self._head(branch)
-        written = {path: self._store(content) for path, content in files.items()}
+        with self._room():
+            written = {path: self._store(content) for path, content in files.items()}
         with self._locked(_BRANCHES + branch):
             head = self._head(branch)
             tree = git_trees.put(self._repo(), head.tree, written)
@@ -129,13 +150,15 @@ class GitLake:
         A source that brings nothing new changes nothing and returns the branch's head.
 
         Raises RefNotFoundError, MergeConflictError when both sides changed a path differently or one made a
-        folder of the other's file.
+        folder of the other's file, CrossedMergeError when both took in the same commits beside their base.
         """
         repo, theirs = self._repo(), self._find(source)
         self._head(branch)
         with self._locked(_BRANCHES + branch):
             ours = self._head(branch)
             base = repo[repo.merge_base(ours.id, theirs.id)].peel(pygit2.Commit)
+            if _has_crossed(repo, ours.id, theirs.id, base.id):
+                raise CrossedMergeError(str(theirs.id), branch)
             tree, conflicts = git_trees.merge(repo, base.tree, ours.tree, theirs.tree)
             if conflicts:
                 raise MergeConflictError(branch, conflicts)
@@ -151,6 +174,13 @@ class GitLake:
         check_tag(name)
         self._name_commit(_TAGS, name, self._find(commit))
 
+    def delete_tag(self, name: str) -> None:
+        """Forget the tag; its commit stays readable. Raises RefNotFoundError."""
+        self._must_have_tag(name)
+        with self._locked(_TAGS + name):
+            self._must_have_tag(name)
+            self._repo().lookup_reference(_TAGS + name).delete()
+
     def tags(self, prefix: str = "") -> dict[str, str]:
         """The commit of each tag, by name, for names that start with `prefix`."""
         return self._refs(_TAGS, prefix)
@@ -165,6 +195,12 @@ class GitLake:
         With `path`, those that changed the object there. Raises RefNotFoundError.
         """
         return _history(self._find(ref), path)
+
+    def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:
+        """Remove what killed writers left in the folder and last changed before `older_than`."""
+        places = self.root, self._git_dir, self._repo()
+        sweep = Sweep(*places, self._lock, self._locked, _pointer_to, older_than, dry_run)
+        return list(sweep.all())
 
     def url(self, commit: str, path: str = "") -> str:
         """The stored file of one object, or the repository with the commit id behind `#`."""
@@ -185,17 +221,26 @@ class GitLake:
             opened[key] = pygit2.Repository(str(self._git_dir))
         return opened[key]
 
-    def _ensure_repository(self) -> None:
-        """Made under another name and renamed, so that nobody opens half a repository."""
+    def _ensure_repository(self) -> bool:
+        """Whether it was made: under another name and renamed, so that nobody opens half a repository."""
         if self._git_dir.is_dir():
-            return
-        with self._lock("create"):
-            if not self._git_dir.is_dir():
-                unfinished = self.root / "unfinished.git"
-                shutil.rmtree(unfinished, ignore_errors=True)
-                _create_repository(unfinished)
-                _sync(unfinished)
-                unfinished.rename(self._git_dir)
+            return False
+        with self._room(), self._lock("create"):
+            if self._git_dir.is_dir():
+                return False
+            unfinished = self.root / "unfinished.git"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _create_repository(unfinished)
+            _sync(unfinished)
+            unfinished.rename(self._git_dir)
+            return True
+
+    def _pointer(self, commit: str, path: str) -> tuple[str, int]:
+        """The sha256 and the size in bytes that were written."""
+        pointer = git_trees.object_at(self._find(commit).tree, path)
+        if pointer is None:
+            raise FileNotFoundError(f"{commit} holds no object at {path!r}")
+        return _parse_pointer(pointer.data)
 
     def _find(self, ref: str) -> pygit2.Commit:
         repo = self._repo()
@@ -211,6 +256,10 @@ class GitLake:
         if head is None:
             raise RefNotFoundError(f"no branch {branch!r} in {self.root}")
         return head
+
+    def _must_have_tag(self, name: str) -> None:
+        if _target(self._repo(), _TAGS + name) is None:
+            raise RefNotFoundError(f"no tag {name!r} in {self.root}")
 
     def _refs(self, kind: str, prefix: str) -> dict[str, str]:
         references = self._repo().references.iterator()
@@ -256,11 +305,15 @@ class GitLake:
         file = self._git_dir / ref
         unfinished = file.with_name(f"{file.name}.lock")
         _sync(self._git_dir)
-        with unfinished.open("x") as stream:
-            stream.write(f"{commit}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
+        try:
+            with unfinished.open("x") as stream:
+                stream.write(f"{commit}\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            unfinished.replace(file)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         _sync(self._git_dir)
 
     def _lock(self, name: str) -> FileLock:
@@ -273,10 +326,23 @@ class GitLake:
 
     @contextmanager
     def _locked(self, ref: str) -> Iterator[None]:
-        with self._lock(ref.replace("/", "-").casefold()):
+        with self._room(), self._lock(ref.replace("/", "-").casefold()):
             # Git's own lock, left behind by a killed holder, would stop everybody for good.
             (self._git_dir / f"{ref}.lock").unlink(missing_ok=True)
             yield
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Around writing: that the disk is full is said in a sentence."""
+        try:
+            yield
+        except (OSError, pygit2.GitError) as error:
+            if not _is_full(error):
+                raise
+            raise LakeError(
+                f"The disk of the lake in {self.root} is full: make room there, then re-execute the run from failure. "
+                "Nothing is half published."
+            ) from error
 
     def _object_file(self, sha256: str) -> Path:
         return self._git_dir / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256
@@ -296,7 +362,7 @@ class GitLake:
         file = self._object_file(sha256)
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished.replace(file)
-        return self._repo().create_blob(_POINTER.format(sha256=sha256, size=size).encode())
+        return self._repo().create_blob(_pointer_to(sha256, size))
 
 
 def _create_repository(folder: Path) -> None:
@@ -341,6 +407,21 @@ def _history(newest: pygit2.Commit, path: str) -> Iterator[Commit]:
         commit = parent
 
 
+def _has_crossed(repo: pygit2.Repository, ours: pygit2.Oid, theirs: pygit2.Oid, base: pygit2.Oid) -> bool:
+    """Whether they have a common ancestor that is not behind `base`."""
+    if base in {ours, theirs}:
+        return False
+    since = ({commit.id for commit in _since(repo, tip, base)} for tip in (ours, theirs))
+    # A walk goes by time, and may pass a hidden commit where clocks differ.
+    return any(not repo.descendant_of(base, common) for common in set.intersection(*since))
+
+
+def _since(repo: pygit2.Repository, tip: pygit2.Oid, base: pygit2.Oid) -> Iterator[pygit2.Commit]:
+    walker = repo.walk(tip)
+    walker.hide(base)
+    return iter(walker)
+
+
 def _object_id(commit: pygit2.Commit | None, path: str) -> pygit2.Oid | None:
     found = git_trees.object_at(commit.tree, path) if commit else None
     return found.id if found else None
@@ -351,6 +432,23 @@ def _target(repo: pygit2.Repository, ref: str) -> pygit2.Commit | None:
         return repo.lookup_reference(ref).peel(pygit2.Commit)
     except (KeyError, ValueError):  # ValueError: no ref can have that name
         return None
+
+
+def _is_full(error: OSError | pygit2.GitError) -> bool:
+    """libgit2 keeps the number of an error to itself, and gives its words."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or any(os.strerror(one) in str(error) for one in full)
+
+
+def _damaged(commit: str, path: str, file: Path) -> DamagedError:
+    return DamagedError(
+        f"the bytes of {path!r} as of {commit} are damaged or lost: restore {file} from a copy of the lake, or "
+        "write the same bytes again"
+    )
+
+
+def _pointer_to(sha256: str, size: int) -> bytes:
+    return _POINTER.format(sha256=sha256, size=size).encode()
 
 
 def _parse_pointer(pointer: bytes) -> tuple[str, int]:

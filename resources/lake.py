@@ -16,6 +16,29 @@ Content = Path | bytes
 """What is written under a path: a local file (not modified, not kept) or the bytes themselves."""
 
 
+class LakeError(RuntimeError):
+    """What the lake cannot do now, in a sentence that says what a person can do."""
+
+
+class LakeUnreachableError(LakeError):
+    """The server does not answer, or not in time. Nothing is half done that a repetition would not finish."""
+
+
+class CrossedMergeError(LakeError):
+    """Both histories took in the same commits beside their base: no single common ancestor tells who changed what."""
+
+    def __init__(self, source: str, branch: str) -> None:
+        self.branch = branch
+        super().__init__(
+            f"commit {source[:12]} and {branch} took in the same commits by different merges, so that a merge could "
+            f"lose an update: cut a new branch from {branch}, write the changes there and merge that"
+        )
+
+
+class DamagedError(LakeError, OSError):
+    """The stored bytes are not those that were written, or are lost: as from a disk that cannot read them."""
+
+
 class RefNotFoundError(LookupError):
     """There is no such branch, tag or commit."""
 
@@ -52,8 +75,34 @@ class Change:
     kind: Literal["added", "changed", "removed"]
 
 
+Disposal = Literal["swept", "would go", "kept"]
+"""What becomes of a leftover: it is gone, a dry run would take it, or only a person can."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a killed process left in a lake's own storage, where no ref shows it, and what a sweep made of it.
+
+    `kind` is unfinished file, lock, object, repository, or uncommitted: a change that is staged on `main`.
+    """
+
+    kind: str
+    name: str
+    size_bytes: int
+    changed_at: datetime | None
+    why: str
+    verdict: Disposal
+
+
 class Lake(Protocol):
     """What every lake does. Each implementation passes tests/resources/test_lake.py."""
+
+    def init(self) -> list[str]:
+        """Make the lake and lock `main` as far as not done yet; a sentence for each thing done.
+
+        Every first use makes the lake too; only this installs what needs a merge of its own.
+        """
+        ...
 
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
@@ -66,7 +115,18 @@ class Lake(Protocol):
     def fetch(self, commit: str, path: str) -> Path:
         """A local, read-only file with the object at `path` as of `commit`: to be mapped, never changed or moved.
 
-        Raises FileNotFoundError, RefNotFoundError.
+        Raises DamagedError when the bytes are lost or cut short, FileNotFoundError, RefNotFoundError.
+        """
+        ...
+
+    def fetch_all(self, commit: str, paths: Iterable[str]) -> list[Path]:
+        """As `fetch`, for each of `paths` in their order: of thousands, much sooner than one by one."""
+        ...
+
+    def sha256(self, commit: str, path: str) -> str:
+        """The hash of the object at `path` as of `commit`, its stored bytes read anew, past any cache.
+
+        Raises DamagedError when they are not what was written, FileNotFoundError, RefNotFoundError.
         """
         ...
 
@@ -108,7 +168,8 @@ class Lake(Protocol):
         """Merge the commit `source` into `branch` as one merge commit and return its id.
 
         A source that brings nothing new changes nothing and returns the branch's head, so that a merge whose
-        answer was lost can be repeated. Raises MergeConflictError when both sides changed a path differently.
+        answer was lost can be repeated. Raises MergeConflictError when both sides changed a path differently,
+        CrossedMergeError when the two histories have more than one newest common ancestor.
         """
         ...
 
@@ -117,6 +178,10 @@ class Lake(Protocol):
 
         Raises RefExistsError when it names another or a branch has that name.
         """
+        ...
+
+    def delete_tag(self, name: str) -> None:
+        """Forget the tag of an experiment; its commit stays readable. Raises RefNotFoundError."""
         ...
 
     def tags(self, prefix: str = "") -> dict[str, str]:
@@ -131,6 +196,14 @@ class Lake(Protocol):
         """Commits from `ref` back along first parents, newest first; with `path`, those that changed the object there.
 
         Raises RefNotFoundError.
+        """
+        ...
+
+    def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:
+        """Remove what killed processes left in storage, beside branches, and last changed before `older_than`.
+
+        What commits hold stays, also of those that no branch reaches. A dry run removes nothing. What only a person
+        can remove is said too.
         """
         ...
 

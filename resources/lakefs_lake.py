@@ -8,61 +8,71 @@ import hashlib
 import os
 import re
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
 import lakefs
-import urllib3
 from lakefs.exceptions import (
     BadRequestException,
     ConflictException,
     NotFoundException,
+    ServerException,
     api_exception_handler,
 )
 from lakefs_sdk.client import LakeFSClient
-from lakefs_sdk.models.branch_protection_rule import BranchProtectionRule
 from lakefs_sdk.models.commit import Commit as CommitRecord
+from lakefs_sdk.models.object_stats import ObjectStats
 
 from resources.lake import (
     Change,
     Commit,
     Content,
+    CrossedMergeError,
+    DamagedError,
+    LakeError,
+    LakeUnreachableError,
+    Leftover,
     MergeConflictError,
     RefExistsError,
     RefNotFoundError,
     chunks,
 )
 from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable, folders
+from resources.lakefs_history import Node, has_crossed
+from resources.lakefs_server import (
+    PAGE,
+    THREADS,
+    connect,
+    ensure_repository,
+    is_cut_short,
+    pages,
+    repeated,
+)
 
-_PAGE = 1000
 _LOG_PAGE = 100
-_THREADS = 8
 _COPY_BYTES = 16 << 20
 _READ_ONLY = 0o444
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_CACHED = re.compile(r"[0-9a-f]{32}-[0-9]+")
+_EMBEDDED_ID = re.compile(r"[0-9a-f]{40}")
+# Begins the tag that names the copy of a commit of the embedded lake, by its id there.
+_MOVED = "moved-"
 _REF = re.compile(r"[A-Za-z0-9_.-]+")
 _HOOKS = "_lakefs_actions/"
-_TIMEOUT = urllib3.Timeout(connect=5, read=120)
-# What never reached the server may be sent again whatever it is; when the answer was lost, only what reads.
-_RETRIES = urllib3.Retry(
-    total=4,
-    allowed_methods={"GET", "HEAD"},
-    status_forcelist={429, 502, 503, 504},
-    backoff_factor=0.2,
-    raise_on_status=False,
-)
-_CREATION_SECONDS = 5
-_PAUSES_SECONDS = (0.2, 1.0, 3.0)
+_HOOK = _HOOKS + "pre_merge.yaml"
+_HOOK_FILE = Path(__file__).resolve().parent.parent / "infra" / "lakefs" / "pre_merge.yaml"
+_INSTALLATION = {"lake": "init"}
 
-T = TypeVar("T")
 _clients: dict[tuple[int, "LakeFSLake"], lakefs.Client] = {}
 
 
@@ -81,6 +91,14 @@ class LakeFSLake:
     cache: Path
     storage_namespace: str | None = None
 
+    def init(self) -> list[str]:
+        """Make the repository, protect `main` and install the hook that guards its merges, as far as not done yet.
+
+        The hook is the second lock of `main`: the server itself refuses a merge that nothing was audited for.
+        """
+        told = ensure_repository(connect(self), self)
+        return told + self._install_hook()
+
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
         # The server knows more: `main~1`, `main@`, the first digits of a commit id.
@@ -88,41 +106,49 @@ class LakeFSLake:
             raise RefNotFoundError(f"no branch, tag or commit {ref!r}")
         commits = self._sdk.commits_api
         with _ref_expected(ref):
-            commit = str(commits.get_commit(self.repository, ref).id)
+            commit = str(commits.get_commit(self.repository, _named(ref)).id)
         if commit != ref and commit.startswith(ref) and ref not in self.branches(ref) | self.tags(ref):
             raise RefNotFoundError(f"no branch or tag {ref!r}, and {commit} is named in full")
         return commit
 
     def read(self, commit: str, path: str) -> bytes:
-        """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError."""
+        """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError, DamagedError."""
         commit, objects = self._pinned(commit), self._sdk.objects_api
-        with self._object_expected(commit, path):
+        with self._bytes_expected(commit, path):
             return bytes(objects.get_object(self.repository, commit, path))
 
     def fetch(self, commit: str, path: str) -> Path:
         """The object as a read-only file in the cache, downloaded once.
 
-        Raises FileNotFoundError, RefNotFoundError, OSError when it arrives cut short.
+        Raises FileNotFoundError, RefNotFoundError, DamagedError when other or fewer bytes arrive than were written.
         """
-        commit, objects = self._pinned(commit), self._sdk.objects_api
-        with self._object_expected(commit, path):
-            stat = objects.stat_object(self.repository, commit, path)
-        checksum, size = str(stat.checksum), int(stat.size_bytes or 0)
-        file = self.cache / checksum[:2] / f"{checksum}-{size}"
-        if not file.is_file():
-            self._download(commit, path, size, file)
+        [file] = self.fetch_all(commit, [path])
         return file
+
+    def fetch_all(self, commit: str, paths: Iterable[str]) -> list[Path]:
+        """As `fetch`: what is stored is listed a thousand at a time, and what is not cached yet comes in parallel."""
+        commit, wanted = self._pinned(commit), list(paths)
+        stored = self._stored(commit, wanted)
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(lambda path: self._cached(commit, path, stored[path]), wanted))
+
+    def sha256(self, commit: str, path: str) -> str:
+        """The hash of the object, downloaded anew. Raises as `fetch` does."""
+        commit, digest = self._pinned(commit), hashlib.sha256()
+        for piece in self._pieces(commit, path, self._stat(commit, path)):
+            digest.update(piece)
+        return digest.hexdigest()
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
         commit, objects = self._pinned(commit), self._sdk.objects_api
         with _ref_expected(commit):
-            listed = _pages(objects.list_objects, self.repository, commit, prefix=prefix)
+            listed = pages(objects.list_objects, self.repository, commit, prefix=prefix)
             return [str(item.path) for item in listed]
 
     def branches(self, prefix: str = "") -> dict[str, str]:
         """The commit each branch stands at, by name, for names that start with `prefix`."""
-        listed = _pages(self._sdk.branches_api.list_branches, self.repository, prefix=prefix)
+        listed = pages(self._sdk.branches_api.list_branches, self.repository, prefix=prefix)
         return {branch.id: branch.commit_id for branch in listed}
 
     def create_branch(self, name: str, source: str) -> None:
@@ -132,9 +158,10 @@ class LakeFSLake:
         name.
         """
         check_branch(name)
-        commit = self.resolve(source)
+        commit = self._pinned(source)
         try:
-            _repeated(lambda: self._branch(name).create(commit))
+            with self._commits_expected(commit):
+                repeated(lambda: self._branch(name).create(commit))
         except ConflictException:
             _must_agree(name, self.branches(name).get(name), commit)
 
@@ -144,7 +171,7 @@ class LakeFSLake:
             raise ValueError(f"{MAIN} is not deleted")
         self._head(name)
         try:
-            _repeated(lambda: self._branch(name).delete())
+            repeated(lambda: self._branch(name).delete())
         except NotFoundException:
             # By the attempt whose answer was lost, or by somebody else just now.
             return
@@ -168,7 +195,8 @@ class LakeFSLake:
             checksums = self._upload(branch, files)
             commit = self._commit_uploads(branch, head, message, metadata)
         except BaseException:
-            self._discard_uploads(branch)
+            with suppress(LakeUnreachableError):
+                self._discard_uploads(branch)
             raise
         self._must_hold_only(branch, head, commit, checksums)
         return commit
@@ -179,16 +207,17 @@ class LakeFSLake:
         A source that brings nothing new changes nothing and returns the branch's head.
 
         Raises RefNotFoundError, MergeConflictError when both sides changed a path differently or one made a
-        folder of the other's file, PermissionError when the source changes the server's own hooks,
-        RuntimeError when somebody left uncommitted changes on the branch.
+        folder of the other's file, CrossedMergeError when both took in the same commits beside their base,
+        PermissionError when the source changes the server's own hooks or a hook refuses the merge, LakeError when
+        somebody left uncommitted changes on the branch.
         """
-        source, head = self.resolve(source), self._head(branch)
+        source, head = self._pinned(source), self._head(branch)
         paths = self._changes_to_merge(source, branch, head)
         if not paths:
             return head
         audited = lakefs.Reference(self.repository, source, self._client)
         try:
-            merged = _repeated(
+            merged = repeated(
                 lambda: audited.merge_into(branch, message=message, metadata=dict(metadata)),
                 landed=lambda: self._landed_merge(source, branch),
             )
@@ -202,6 +231,8 @@ class LakeFSLake:
                 raise
             # Somebody else brought the same just now.
             return self._head(branch)
+        except ServerException as error:
+            raise _refused_by_hook(branch, error) from error
         self._must_hold_all(source, merged, paths)
         return merged
 
@@ -214,19 +245,38 @@ class LakeFSLake:
         commit = self.resolve(commit)
         tag = lakefs.Tag(self.repository, name, self._client)
         try:
-            _repeated(lambda: tag.create(commit))
+            repeated(lambda: tag.create(commit))
         except ConflictException:
-            _must_agree(name, self.tags(name).get(name), commit)
+            _must_agree(name, self._tags(name).get(name), commit)
+
+    def delete_tag(self, name: str) -> None:
+        """Forget the tag; its commit stays readable. Raises RefNotFoundError."""
+        if name not in self.tags(name):
+            raise RefNotFoundError(f"no tag {name!r}")
+        try:
+            repeated(lambda: lakefs.Tag(self.repository, name, self._client).delete())
+        except NotFoundException:
+            # By the attempt whose answer was lost, or by somebody else just now.
+            return
 
     def tags(self, prefix: str = "") -> dict[str, str]:
-        """The commit of each tag, by name, for names that start with `prefix`."""
-        listed = _pages(self._sdk.tags_api.list_tags, self.repository, prefix=prefix)
-        return {tag.id: tag.commit_id for tag in listed}
+        """The commit of each tag, by name, for names that start with `prefix`; those of moved commits left out."""
+        return {name: commit for name, commit in self._tags(prefix).items() if not _is_moved(name)}
+
+    def moved(self) -> dict[str, str]:
+        """The commit here of each commit that was moved from an embedded lake, by its id there."""
+        return {name.removeprefix(_MOVED): to for name, to in self._tags(_MOVED).items() if _is_moved(name)}
+
+    def moved_to(self, old: str, commit: str) -> None:
+        """From now on the id `old` of the embedded lake names `commit`, wherever a commit is named."""
+        self.tag(_MOVED + old, commit)
 
     def diff(self, base: str, ref: str, prefix: str = "") -> list[Change]:
         """What `ref` holds otherwise than `base`, path by path, sorted."""
-        differences = self._differences(self.resolve(base), self.resolve(ref), "two_dot", prefix)
-        return [Change(item.path, item.type) for item in differences]
+        left, right = self._pinned(base), self._pinned(ref)
+        with self._commits_expected(left, right):
+            differences = self._differences(left, right, "two_dot", prefix)
+            return [Change(item.path, item.type) for item in differences]
 
     def log(self, ref: str, path: str = "") -> Iterator[Commit]:
         """Commits from `ref` back along first parents, newest first.
@@ -234,28 +284,37 @@ class LakeFSLake:
         With `path`, those that changed the object there. Raises RefNotFoundError.
         """
         newest, records = self.resolve(ref), self._sdk.refs_api.log_commits
-        listed = _pages(records, self.repository, newest, first_parent=True, amount=_LOG_PAGE)
+        listed = pages(records, self.repository, newest, first_parent=True, amount=_LOG_PAGE)
         commits = (_parse_commit(record) for record in listed)
         return self._changing(commits, path) if path else commits
+
+    def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:
+        """Remove downloads that were killed and began before `older_than`; what is uncommitted on `main` is told.
+
+        What nobody commits lies in the server's storage for good: its API removes no stored bytes.
+        """
+        unfinished = (file for file in self.cache.glob("*/*") if not _CACHED.fullmatch(file.name))
+        told = [one for file in unfinished for one in _swept(file, self.cache, older_than, dry_run)]
+        return told + [_uncommitted(self.repository, path) for path in self._staged(MAIN, amount=PAGE)]
 
     def url(self, commit: str, path: str = "") -> str:
         """The page of the lakeFS UI."""
         repository = f"{self.endpoint.rstrip('/')}/repositories/{quote(self.repository)}"
         if path:
-            return f"{repository}/object?{urlencode({'ref': commit, 'path': path})}"
-        return f"{repository}/commits/{quote(commit)}"
+            return f"{repository}/object?{urlencode({'ref': _named(commit), 'path': path})}"
+        return f"{repository}/commits/{quote(_named(commit))}"
 
     def ensure_repository(self) -> None:
         """Make the repository and protect `main`, as far as not done yet. Every first use does this."""
-        _ensure_repository(_connect(self), self)
+        ensure_repository(connect(self), self)
 
     @property
     def _client(self) -> lakefs.Client:
         # Connections must not cross a fork.
         key = (os.getpid(), self)
         if key not in _clients:
-            client = _connect(self)
-            _ensure_repository(client, self)
+            client = connect(self)
+            ensure_repository(client, self)
             _clients[key] = client
         return _clients[key]
 
@@ -263,6 +322,10 @@ class LakeFSLake:
     def _sdk(self) -> LakeFSClient:
         sdk: LakeFSClient = self._client.sdk_client
         return sdk
+
+    def _tags(self, prefix: str) -> dict[str, str]:
+        listed = pages(self._sdk.tags_api.list_tags, self.repository, prefix=prefix)
+        return {tag.id: tag.commit_id for tag in listed}
 
     def _branch(self, name: str) -> lakefs.Branch:
         return lakefs.Branch(self.repository, name, self._client)
@@ -285,12 +348,46 @@ class LakeFSLake:
             if commit and after != before:
                 yield commit
 
+    def _stat(self, commit: str, path: str) -> ObjectStats:
+        return self._stored(commit, [path])[path]
+
+    def _stored(self, commit: str, paths: Collection[str]) -> dict[str, ObjectStats]:
+        """What is stored at `paths`, by path. Raises FileNotFoundError where nothing is."""
+        found = self._found(commit, paths)
+        if missing := [path for path in paths if path not in found]:
+            raise FileNotFoundError(f"{commit} holds no object at {missing[0]!r}")
+        return found
+
+    def _found(self, commit: str, paths: Iterable[str]) -> dict[str, ObjectStats]:
+        """What is stored at `paths`, as far as it is there: a listing that leaps over what nobody wants."""
+        found: dict[str, ObjectStats] = {}
+        wanted, last, listing = sorted(set(paths)), "", self._sdk.objects_api.list_objects
+        while wanted:
+            # Hardly anything lies between a path and the same without its last letter.
+            after, amount = max(last, wanted[0][:-1]), min(PAGE, len(wanted))
+            with self._object_expected(commit, wanted[0]):
+                page = listing(self.repository, commit, after=after, amount=amount, user_metadata=False)
+            found |= {item.path: item for item in page.results}
+            if not page.pagination.has_more:
+                break
+            last = page.results[-1].path
+            wanted = wanted[bisect_right(wanted, last) :]
+        return found
+
     def _checksum(self, commit: str, path: str) -> str | None:
+        found = self._found(commit, [path])
+        return str(found[path].checksum) if path in found else None
+
+    @contextmanager
+    def _commits_expected(self, *commits: str) -> Iterator[None]:
+        """Only when something is not found these are looked up, for the one that is not there."""
         try:
-            with self._object_expected(commit, path):
-                return str(self._sdk.objects_api.stat_object(self.repository, commit, path).checksum)
-        except FileNotFoundError:
-            return None
+            with api_exception_handler():
+                yield
+        except NotFoundException:
+            for commit in commits:
+                self.resolve(commit)
+            raise
 
     @contextmanager
     def _object_expected(self, commit: str, path: str) -> Iterator[None]:
@@ -301,26 +398,52 @@ class LakeFSLake:
             self.resolve(commit)
             raise FileNotFoundError(f"{commit} holds no object at {path!r}") from error
 
-    def _download(self, commit: str, path: str, size: int, file: Path) -> None:
+    @contextmanager
+    def _bytes_expected(self, commit: str, path: str) -> Iterator[None]:
+        try:
+            with self._object_expected(commit, path):
+                yield
+        except ServerException as error:
+            if error.status_code != HTTPStatus.GONE:
+                raise
+            raise _damaged(commit, path) from error
+        except LakeUnreachableError as error:
+            if not is_cut_short(error):
+                raise
+            # A server that still answers is not the reason.
+            self._stat(commit, path)
+            raise _damaged(commit, path) from error
+
+    def _cached(self, commit: str, path: str, stored: ObjectStats) -> Path:
+        file = self.cache / stored.checksum[:2] / f"{stored.checksum}-{stored.size_bytes}"
+        if not file.is_file():
+            self._download(commit, path, stored, file)
+        return file
+
+    def _download(self, commit: str, path: str, stored: ObjectStats, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as stream:
             unfinished = Path(stream.name)
             try:
-                self._copy(commit, path, size, stream)
+                stream.writelines(self._pieces(commit, path, stored))
             except BaseException:
                 unfinished.unlink()
                 raise
         unfinished.chmod(_READ_ONLY)
         unfinished.replace(file)
 
-    def _copy(self, commit: str, path: str, size: int, stream: IO[bytes]) -> None:
+    def _pieces(self, commit: str, path: str, stored: ObjectStats) -> Iterator[bytes]:
+        """The object from the server, piece by piece, held to the size and the MD5 it was stored with."""
         wanted = lakefs.Reference(self.repository, commit, self._client).object(path)
-        with wanted.reader("rb", pre_sign=False) as reader:
+        digest, size, whole = _md5(), 0, int(stored.size_bytes or 0)
+        with self._bytes_expected(commit, path), wanted.reader("rb", pre_sign=False) as reader:
             # Asking behind the end is an error, so that an empty object is not asked for at all.
-            while stream.tell() < size and (chunk := reader.read(_COPY_BYTES)):
-                stream.write(cast(bytes, chunk))
-        if stream.tell() != size:
-            raise OSError(f"{path!r} as of {commit} has {size} bytes, got {stream.tell()}")
+            while size < whole and (piece := cast(bytes, reader.read(_COPY_BYTES))):
+                yield piece
+                digest.update(piece)
+                size += len(piece)
+        if (size, digest.hexdigest()) != (whole, stored.checksum):
+            raise _damaged(commit, path)
 
     def _first(self, commit: str, prefix: str) -> str | None:
         """The first path that starts with `prefix`."""
@@ -329,19 +452,21 @@ class LakeFSLake:
 
     def _clashes(self, commit: str, paths: Iterable[str]) -> list[str]:
         """The files of `commit` that lie above `paths`, and those of `paths` that are folders in it."""
-        known = sorted(set(paths))
-        above = sorted({folder for path in known for folder in folders(path)})
-        home = {path: path.rpartition("/")[0] for path in known}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found = pool.map(lambda folder: self._first(commit, folder), above)
-            files = [folder for folder, first in zip(above, found, strict=True) if first == folder]
-            # Nothing can lie below a path in a folder that is new.
-            new = {
-                folder for folder in set(home.values()) if folder and not self._first(commit, f"{folder}/")
-            }
-            old = [path for path in known if home[path] not in new]
-            inside = pool.map(lambda path: self._first(commit, f"{path}/"), old)
-            return files + [path for path, first in zip(old, inside, strict=True) if first]
+        home = {path: path.rpartition("/")[0] for path in paths}
+        inhabited = self._firsts(commit, (f"{folder}/" for folder in home.values() if folder))
+        # Nothing can lie below a path in a folder that is new, and no file above a folder that is old.
+        new = {path for path in home if home[path] and not inhabited[f"{home[path]}/"]}
+        above = self._firsts(commit, (folder for path in new for folder in folders(path)))
+        below = self._firsts(commit, (f"{path}/" for path in home.keys() - new))
+        files = [folder for folder, found in above.items() if found == folder]
+        return files + [folder.removesuffix("/") for folder, found in below.items() if found]
+
+    def _firsts(self, commit: str, prefixes: Iterable[str]) -> dict[str, str | None]:
+        wanted = sorted(set(prefixes))
+        with ThreadPoolExecutor(THREADS) as pool:
+            return dict(
+                zip(wanted, pool.map(lambda prefix: self._first(commit, prefix), wanted), strict=True)
+            )
 
     def _staged(self, branch: str, amount: int) -> list[str]:
         listed = self._sdk.branches_api.diff_branch(self.repository, branch, amount=amount).results
@@ -354,7 +479,7 @@ class LakeFSLake:
 
     def _upload(self, branch: str, files: Mapping[str, Content]) -> dict[str, str]:
         """The MD5 of each object, by path."""
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             checksums = pool.map(lambda path: self._upload_one(branch, path, files[path]), files)
             try:
                 return dict(zip(files, checksums, strict=True))
@@ -363,13 +488,10 @@ class LakeFSLake:
                 raise
 
     def _upload_one(self, branch: str, path: str, content: Content) -> str:
-        checksum = _repeated(lambda: self._send(branch, path, content))
-        if (arrived := self._checksum(branch, path)) != checksum:
-            raise OSError(f"{path!r} has the MD5 {checksum}, but {arrived} on {branch}")
-        return checksum
+        return repeated(lambda: self._send(branch, path, content))
 
     def _send(self, branch: str, path: str, content: Content) -> str:
-        digest = hashlib.md5(usedforsecurity=False)
+        digest = _md5()
         # lakeFS merges by size, MD5 and this metadata, and compares with the object at the *next* path too:
         # an equal one there hides a conflict. With its own path in it, no object equals one elsewhere.
         identity = {"path": quote(path)}
@@ -381,7 +503,7 @@ class LakeFSLake:
 
     def _commit_uploads(self, branch: str, head: str, message: str, metadata: Mapping[str, str]) -> str:
         staged = self._branch(branch)
-        return _repeated(
+        return repeated(
             lambda: staged.commit(message, dict(metadata), allow_empty=True).id,
             landed=lambda: self._landed_commit(branch, head, message, metadata),
         )
@@ -394,16 +516,22 @@ class LakeFSLake:
 
     def _must_hold_only(self, branch: str, head: str, commit: str, checksums: Mapping[str, str]) -> None:
         """Another writer on the branch would have its uploads in our commit, or ours in its."""
+        parents = self._sdk.commits_api.get_commit(self.repository, commit).parents
         changed = {change.path for change in self.diff(head, commit)}
-        parents = next(self.log(commit)).parents
-        same = {path: self._checksum(commit, path) for path in checksums.keys() - changed}
-        if parents != (head,) or changed - checksums.keys() or not same.items() <= checksums.items():
-            raise RuntimeError(f"{commit} is not what was written: another writer used {branch} meanwhile")
+        arrived = {path: stored.checksum for path, stored in self._found(commit, checksums).items()}
+        if parents != [head] or changed - checksums.keys() or not checksums.items() <= arrived.items():
+            raise RuntimeError(
+                f"{commit} is not what was written: another writer used {branch} meanwhile, or bytes were lost on "
+                f"their way; delete {branch} and write again"
+            )
 
     def _changes_to_merge(self, source: str, branch: str, head: str) -> list[str]:
         """The paths that the merge changes on the branch."""
-        if self._merge_base(source, branch) == source:
+        base = self._merge_base(source, head)
+        if base == source:
             return []
+        if has_crossed(head, source, base, self._history()):
+            raise CrossedMergeError(source, branch)
         differences = list(self._differences(head, source, "three_dot"))
         if conflicts := [item.path for item in differences if item.type == "conflict"]:
             raise MergeConflictError(branch, conflicts)
@@ -414,8 +542,39 @@ class LakeFSLake:
             raise MergeConflictError(branch, clashes)
         return paths
 
+    def _install_hook(self) -> list[str]:
+        """Past the door's own refusal of changes to the hooks, and through the hook that it installs."""
+        wanted, head = _HOOK_FILE.read_bytes(), self.resolve(MAIN)
+        if self._checksum(head, _HOOK) == hashlib.md5(wanted, usedforsecurity=False).hexdigest():
+            return []
+        branch, message = f"work-init-{uuid.uuid4().hex[:8]}", f"The hook that guards {MAIN}"
+        self.create_branch(branch, head)
+        try:
+            commit = self.commit(branch, {_HOOK: wanted}, message, _INSTALLATION)
+            lakefs.Reference(self.repository, commit, self._client).merge_into(
+                MAIN, message=message, metadata=_INSTALLATION
+            )
+        finally:
+            self.delete_branch(branch)
+        return [f"Installed {_HOOK}: the server refuses a merge into {MAIN} that no run made."]
+
     def _merge_base(self, source: str, branch: str) -> str:
-        return str(self._sdk.refs_api.find_merge_base(self.repository, source, branch).base_commit_id)
+        with self._commits_expected(source):
+            return str(self._sdk.refs_api.find_merge_base(self.repository, source, branch).base_commit_id)
+
+    def _history(self) -> Callable[[str], Node]:
+        """Looks a commit up, and with it many of those behind it."""
+        known: dict[str, Node] = {}
+
+        def look_up(commit: str) -> Node:
+            if commit not in known:
+                # Mostly the two parted a few commits ago.
+                amount = min(_LOG_PAGE, 4 + 2 * len(known))
+                records = self._sdk.refs_api.log_commits(self.repository, commit, amount=amount).results
+                known.update((item.id, Node(item.generation, tuple(item.parents))) for item in records)
+            return known[commit]
+
+        return look_up
 
     def _landed_merge(self, source: str, branch: str) -> str | None:
         """The merge of `source` whose answer was lost, if it was made."""
@@ -424,8 +583,12 @@ class LakeFSLake:
         return next((commit.id for commit in self.log(branch) if source in commit.parents), None)
 
     def _refuse_staged(self, branch: str, error: BadRequestException) -> None:
-        if staged := self._staged(branch, amount=_PAGE):
-            raise RuntimeError(f"{branch} takes no merge while these are uncommitted: {staged}") from error
+        if staged := self._staged(branch, amount=PAGE):
+            raise LakeError(
+                f"{branch} takes no merge while these are uncommitted on it: {', '.join(staged)}. In the server's UI, "
+                f"lift the protection of {branch} if it has one, discard them under Uncommitted Changes, and run "
+                "`lake init` to protect it again."
+            ) from error
 
     def _must_hold_all(self, source: str, merged: str, paths: list[str]) -> None:
         homes = {path.rpartition("/")[0] for path in paths}
@@ -436,55 +599,33 @@ class LakeFSLake:
     def _differences(
         self, left: str, right: str, kind: Literal["two_dot", "three_dot"], prefix: str = ""
     ) -> Iterator[Any]:
-        return _pages(self._sdk.refs_api.diff_refs, self.repository, left, right, type=kind, prefix=prefix)
+        return pages(self._sdk.refs_api.diff_refs, self.repository, left, right, type=kind, prefix=prefix)
 
 
-def _connect(lake: LakeFSLake) -> lakefs.Client:
-    options = {"host": lake.endpoint, "username": lake.access_key_id, "password": lake.secret_access_key}
-    client = lakefs.Client(**options)  # type: ignore[no-untyped-call]
-    pool: urllib3.PoolManager = client.sdk_client.objects_api.api_client.rest_client.pool_manager
-    pool.connection_pool_kw |= {"maxsize": 2 * _THREADS, "retries": _RETRIES}
-    request = pool.request
-
-    def request_with_limit(*names: Any, **options: Any) -> urllib3.BaseHTTPResponse:
-        # The SDK asks for "no time-out" by name, which outdoes one set on the pool.
-        return request(*names, **options | {"timeout": options.get("timeout") or _TIMEOUT})
-
-    setattr(pool, "request", request_with_limit)  # noqa: B010  (mypy refuses to assign to a method)
-    return client
+def _named(ref: str) -> str:
+    """What the server calls it: rows and metadata of a moved lake name commits as the embedded lake did."""
+    return _MOVED + ref if _EMBEDDED_ID.fullmatch(ref) else ref
 
 
-def _ensure_repository(client: lakefs.Client, lake: LakeFSLake) -> None:
-    if not _exists(client, lake.repository):
-        _create_repository(client, lake)
-    api = client.sdk_client.repositories_api
-    with api_exception_handler():
-        rules = api.get_branch_protection_rules(lake.repository)
-        if MAIN not in {rule.pattern for rule in rules}:
-            # At once: on a branch that was written to, protection takes seconds to work.
-            api.set_branch_protection_rules(lake.repository, [*rules, BranchProtectionRule(pattern=MAIN)])
+def _is_moved(tag: str) -> bool:
+    return tag.startswith(_MOVED) and bool(_EMBEDDED_ID.fullmatch(tag.removeprefix(_MOVED)))
 
 
-def _create_repository(client: lakefs.Client, lake: LakeFSLake) -> None:
-    namespace = lake.storage_namespace or f"local://{lake.repository}"
-    try:
-        lakefs.Repository(lake.repository, client).create(namespace, MAIN)
-    except (ConflictException, BadRequestException):
-        # Another process may be just about to make it: first its storage is taken, then it is there.
-        deadline = time.monotonic() + _CREATION_SECONDS
-        while not _exists(client, lake.repository):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
 
 
-def _exists(client: lakefs.Client, repository: str) -> bool:
-    try:
-        with api_exception_handler():
-            client.sdk_client.repositories_api.get_repository(repository)
-    except NotFoundException:
-        return False
-    return True
+def _damaged(commit: str, path: str) -> DamagedError:
+    return DamagedError(
+        f"the bytes of {path!r} as of {commit} are damaged or lost: restore the server's storage from a copy"
+    )
+
+
+def _refused_by_hook(branch: str, error: ServerException) -> Exception:
+    """What a person reads; `error` itself when it is something else."""
+    if error.status_code != HTTPStatus.PRECONDITION_FAILED:
+        return error
+    return PermissionError(f"the server's hook refuses the merge into {branch}: {error.body.get('message')}")
 
 
 @contextmanager
@@ -503,26 +644,25 @@ def _must_agree(name: str, standing: str | None, commit: str) -> None:
         raise RefExistsError(f"{name} stands at {standing}, not at {commit}")
 
 
-def _repeated(action: Callable[[], T], landed: Callable[[], T | None] = lambda: None) -> T:
-    """Act again after an answer was lost, unless `landed` finds that the action took place."""
-    for pause_seconds in _PAUSES_SECONDS:
-        try:
-            return action()
-        except urllib3.exceptions.HTTPError:
-            time.sleep(pause_seconds)
-            if (answer := landed()) is not None:
-                return answer
-    return action()
+def _swept(file: Path, cache: Path, older_than: datetime, dry_run: bool) -> Iterator[Leftover]:
+    with suppress(FileNotFoundError):  # its own writer was quicker
+        stat = file.stat()
+        changed_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+        if changed_at < older_than:
+            if not dry_run:
+                file.unlink()
+            why, name = "A download whose reader was killed.", f"cache/{file.relative_to(cache)}"
+            yield Leftover(
+                "unfinished file", name, stat.st_size, changed_at, why, "would go" if dry_run else "swept"
+            )
 
 
-def _pages(listing: Callable[..., Any], *names: str, amount: int = _PAGE, **wanted: Any) -> Iterator[Any]:
-    after = ""
-    while True:
-        page = listing(*names, after=after, amount=amount, **wanted)
-        yield from page.results
-        if not page.pagination.has_more:
-            return
-        after = page.pagination.next_offset
+def _uncommitted(repository: str, path: str) -> Leftover:
+    why = (
+        f"Uncommitted on {MAIN}, which therefore takes no merge: take the protection of {MAIN} off in the lakeFS UI "
+        f"(Settings, Branches), run `lakectl branch reset lakefs://{repository}/{MAIN}`, then `lake init`."
+    )
+    return Leftover("uncommitted", path, 0, None, why, "kept")
 
 
 def _parse_commit(record: CommitRecord) -> Commit:

@@ -8,11 +8,13 @@ conflicts and the step runs again from the new head; a table whose checks failed
 import io
 import itertools
 import json
+import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn, get_args
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -21,7 +23,8 @@ import polars as pl
 
 from resources.contracts import Table, digest
 from resources.deployments import Deployment, current, open_lake
-from resources.lake import Lake, MergeConflictError, RefNotFoundError
+from resources.lake import CrossedMergeError, Lake, LakeError, MergeConflictError, RefNotFoundError
+from resources.lake_names import MAIN
 
 REQUESTS: Final = "training_request"
 """The asset whose publication on the data branch starts a candidate."""
@@ -37,6 +40,26 @@ READS_LISTED: Final = 5
 
 FOLDERS_LISTED: Final = 20
 """Up to this many folders inside one folder are listed one by one: a commit message is read with every log."""
+
+
+Kind = Literal["candidate", "work", "refused"]
+"""What a branch is for that is no data branch: a candidate, a publication under way, a table that failed its audit."""
+
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+
+_SERVING: Final = re.compile(
+    rf"(?:(?P<data_branch>.+?)-)??(?:(?P<kind>{'|'.join(KINDS)})-(?P<name>.+)|(?P<version>v\d+\.\d+\.\d+))"
+)
+"""The names that `branch_name` and `tag_name` give."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a branch or tag is for: a kind of KINDS, or `release` for the tag of a version; and its data branch."""
+
+    data_branch: str
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,13 @@ class Snapshot:
         file = self.lake.fetch(self.commit, path)
         self.reads.add(path)
         return file
+
+    def fetch_all(self, paths: Iterable[str]) -> list[Path]:
+        """A local, read-only file for each of `paths`. Raises FileNotFoundError."""
+        wanted = list(paths)
+        files = self.lake.fetch_all(self.commit, wanted)
+        self.reads.update(wanted)
+        return files
 
     def partitions(self, asset: str) -> list[str]:
         """The partitions of `asset` that were published, sorted."""
@@ -96,7 +126,9 @@ class Snapshot:
         keys = self.partitions(asset)
         if not keys:
             return self.table(asset, or_empty=or_empty)
-        return pl.concat([self.table(asset, key) for key in keys], how="diagonal")
+        files = self.fetch_all(table_path(asset, key) for key in keys)
+        schema = {name: kind for file in files for name, kind in pl.read_parquet_schema(file).items()}
+        return pl.scan_parquet(files, schema=schema, missing_columns="insert").collect()
 
     def columns(
         self,
@@ -112,7 +144,7 @@ class Snapshot:
         """
         keys = self.partitions(asset) if partitions is None else partitions
         empty = schema.create_empty().select(names)
-        if not (files := [self.fetch(table_path(asset, key)) for key in keys]):
+        if not (files := self.fetch_all(table_path(asset, key) for key in keys)):
             return empty
         # What was published under an earlier contract may have other columns beside these.
         return pl.scan_parquet(files, schema=empty.schema, extra_columns="ignore").select(names).collect()
@@ -125,6 +157,15 @@ def at(ref: str) -> Snapshot:
     """
     lake = open_lake(current())
     return Snapshot(lake, lake.resolve(ref))
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Around the lake in a step: what it cannot do now ends the step with that sentence, not with Dagster's."""
+    try:
+        yield
+    except LakeError as error:
+        raise dg.Failure(str(error)) from error
 
 
 class Tables(dg.IOManager):
@@ -169,13 +210,14 @@ class Tables(dg.IOManager):
         if len(keys) == 1:
             return snapshot.table(asset, keys[0])
         published = set(snapshot.partitions(asset))
-        found = [snapshot.table(asset, key) for key in sorted(published.intersection(keys))]
+        found = sorted(published.intersection(keys))
         if not found:
             raise FileNotFoundError(
                 f"no partition of {asset} is published as of commit {snapshot.commit[:12]}"
             )
-        return pl.concat(found)
+        return pl.scan_parquet(snapshot.fetch_all(table_path(asset, key) for key in found)).collect()
 
+    @in_words()
     def handle_output(self, context: dg.OutputContext, obj: Table) -> None:
         """Publish `obj` in one transaction on the step's data branch.
 
@@ -247,14 +289,16 @@ class Tables(dg.IOManager):
                 self._compute_again(context, branch, [path])
             context.log.info(f"{path} is unchanged: nothing is published")
             return head
-        work = f"work-{context.asset_key.path[-1]}-{uuid.uuid4().hex[:8]}"
-        message = f"{context.asset_key.path[-1]}: {obj.rows.height} rows"
+        work = self._short_lived("work", context.asset_key.path[-1])
+        name, height = _table_name(metadata), obj.rows.height
+        message = f"{name}: {height} {'row' if height == 1 else 'rows'}"
         self.lake.create_branch(work, snapshot.commit)
         try:
             if obj.merges:
-                self.lake.merge(obj.merges, work, f"bring {obj.merges[:12]}", metadata)
-            audited = self.lake.commit(work, {**obj.files, path: parquet(obj.rows)}, message, metadata)
-            return self.lake.merge(audited, branch, message, metadata)
+                self.lake.merge(obj.merges, work, f"{name}: brings {obj.merges[:12]}", metadata)
+            files = {**obj.files, path: parquet(obj.rows)}
+            audited = self.lake.commit(work, files, f"{message}, audited", metadata)
+            return self.lake.merge(audited, branch, f"{message}, published", metadata)
         except MergeConflictError as conflict:
             if conflict.branch == work:
                 raise dg.Failure(
@@ -262,10 +306,25 @@ class Tables(dg.IOManager):
                     allow_retries=False,
                 ) from conflict
             self._compute_again(context, branch, conflict.paths)
+        except CrossedMergeError as crossed:
+            # Another run brought the same candidate: as of the new head it is there already.
+            if crossed.branch == work:
+                raise
+            self._compute_again(context, branch, [path])
         finally:
             self.lake.delete_branch(work)
 
+    def _short_lived(self, kind: Kind, asset: str) -> str:
+        return branch_name(self.deployment.branch, kind, f"{asset}-{uuid.uuid4().hex[:8]}")
+
     def _compute_again(self, context: dg.OutputContext, branch: str, paths: Iterable[str]) -> NoReturn:
+        if context.step_context.previous_attempt_count >= MAX_RECOMPUTES:
+            raise dg.Failure(
+                f"{', '.join(paths)} changed on {branch} each of the {MAX_RECOMPUTES + 1} times that this step "
+                "computed it: others publish it all the time. Nothing is published of this run: re-execute it from "
+                "failure when they are done.",
+                allow_retries=False,
+            )
         context.log.warning(
             f"{', '.join(paths)} changed on {branch} meanwhile: computing again from its new head"
         )
@@ -274,11 +333,10 @@ class Tables(dg.IOManager):
     def _keep_refused(
         self, snapshot: Snapshot, asset: str, path: str, obj: Table, metadata: dict[str, str]
     ) -> None:
-        branch = f"refused-{asset}-{uuid.uuid4().hex[:8]}"
+        branch = self._short_lived("refused", asset)
         self.lake.create_branch(branch, snapshot.commit)
-        commit = self.lake.commit(
-            branch, {**obj.files, path: parquet(obj.rows)}, f"{asset}: refused", metadata
-        )
+        message = f"{_table_name(metadata)}: refused by {', '.join(obj.refused_by)}"
+        commit = self.lake.commit(branch, {**obj.files, path: parquet(obj.rows)}, message, metadata)
         raise dg.Failure(
             f"{asset} is not published: it failed {', '.join(obj.refused_by)}. "
             f"The refused data waits on branch {branch}.",
@@ -322,9 +380,31 @@ def table_path(asset: str, partition: str | None = None) -> str:
     return f"tables/{asset}/{partition}.parquet" if partition else f"tables/{asset}.parquet"
 
 
+def table_of(path: str) -> tuple[str, str]:
+    """The asset and the partition of a table's path; an empty partition for an asset without."""
+    asset, _, partition = path.removeprefix("tables/").removesuffix(".parquet").partition("/")
+    return asset, partition
+
+
 def candidate_branch(data_branch: str, candidate: str) -> str:
     """The data branch of a candidate; on another data branch than `main` it carries that branch's name."""
-    return f"candidate-{candidate}" if data_branch == "main" else f"{data_branch}-candidate-{candidate}"
+    return branch_name(data_branch, "candidate", candidate)
+
+
+def branch_name(data_branch: str, kind: Kind, name: str) -> str:
+    """A branch that serves `data_branch`; on another one than `main` it carries that branch's name."""
+    return tag_name(data_branch, f"{kind}-{name}")
+
+
+def served(ref: str) -> Served | None:
+    """What a branch or tag serves, from its name alone; None for a data branch.
+
+    It is unambiguous because no experiment has a word of KINDS in its name.
+    """
+    found = _SERVING.fullmatch(ref)
+    if found is None:
+        return None
+    return Served(found["data_branch"] or MAIN, found["kind"] or "release", found["name"] or found["version"])
 
 
 def tag_name(data_branch: str, name: str) -> str:
@@ -343,6 +423,12 @@ def parquet(rows: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     rows.write_parquet(stream)
     return stream.getvalue()
+
+
+def _table_name(metadata: Mapping[str, str]) -> str:
+    """As people call it: with its partition, if it has one."""
+    partition = metadata["partition"]
+    return f"{metadata['asset']}[{partition}]" if partition else metadata["asset"]
 
 
 def _in_short(paths: Iterable[str]) -> list[str]:

@@ -52,7 +52,7 @@ def new_deliveries(
         return dg.SkipReason(str(failure.description))
     except Timeout:
         return dg.SkipReason("Another tick is looking at the inbox.")
-    except FileNotFoundError as error:
+    except OSError as error:
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
         context.log.info(_why(manifest))
@@ -75,7 +75,7 @@ def _look(
     box: Inbox,
     acquisition: Acquisition,
 ) -> tuple[Look, Mapping[str, dg.DagsterRun], Snapshot]:
-    """Raises FileNotFoundError when the inbox is not there, Timeout when another look is under way."""
+    """Raises OSError when the inbox is not there or the disk is full, Timeout when another look is under way."""
     if box.folder.parent == box.state.parent:
         # The data folder's own inbox is made; another one that is missing may only be unmounted.
         box.folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Literal
 import dagster as dg
 
 from cv_assets.frames.files import Identity
-from cv_assets.labels.arrivals import Attempt, ExportFile, look, plan, put_away
+from cv_assets.labels.arrivals import MEGABYTE, Attempt, ExportFile, look, plan, put_away
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import exports
@@ -35,8 +35,8 @@ def new_exports(
         labels = spec_at(head, deployment).labels
     except dg.Failure as failure:
         return dg.SensorResult(skip_reason=str(failure.description))
-    folder = deployment.data_dir / labels.exports
-    files = look(folder, _remembered(context.cursor))
+    folder = deployment.folder(labels.exports)
+    files = look(folder, _remembered(context.cursor), labels.max_export_mb * MEGABYTE)
     published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
     to_do = plan(files, published, _attempts(context.instance, ours(context), files), labels.runs_at_once)
     moved = [file for file in to_do.put_away if put_away(folder, file)]

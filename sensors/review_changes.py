@@ -123,7 +123,7 @@ def _changes(
         there = [path for path in lake.paths(head.commit, "tables/") if path != SPEC]
         made_by = published.id if published else ""
         return _inputs(head, there, made_by=made_by, since="")
-    made_from = Snapshot(lake, input_commit)
+    made_from = Snapshot(lake, lake.resolve(input_commit))
     changed = [change.path for change in lake.diff(made_from.commit, head.commit, "tables/")]
     sections = changed_sections(spec, made_from.table("project_spec", or_empty=ProjectSpec))
     if SPEC in changed and not sections:

@@ -22,7 +22,7 @@ from cv_assets.spec.acquisition import Acquisition, Preparation
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
-from resources.deployments import Deployment
+from resources.deployments import Deployment, writing
 from resources.partitions import deliveries
 from resources.pictures import figure_png, montage, picture
 from resources.tables import Snapshot, Tables
@@ -69,8 +69,8 @@ PREPARED_FRAMES = TableAsset(
     checks=(CAPTURES_HAVE_ONE_ROW, FEW_ARE_REJECTED),
 )
 
-_READ_FROM_NAME: Final = ("station", "camera", "part", "captured_at")
-"""What makes a file this capture and no other, besides its name and content."""
+_CAPTURE: Final = ("station", "camera", "part", "captured_at", "frame_id")
+"""What makes a file this capture and no other, besides its name."""
 
 _SHOWN_COLUMNS: Final = ("part", "station", "camera", "group", "captured_at", "width", "height", "file_name")
 
@@ -167,7 +167,7 @@ def prepared_frames(
 def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
     """The watched folder of a deployment."""
     return Inbox(
-        folder=deployment.data_dir / acquisition.inbox,
+        folder=deployment.folder(acquisition.inbox),
         state=deployment.data_dir / "deliveries",
         memory=deployment.cache_dir / "inbox.json",
     )
@@ -197,13 +197,14 @@ def _captures_elsewhere(snapshot: Snapshot, delivery: str) -> pl.DataFrame:
 @contextmanager
 def _scratch(deployment: Deployment) -> Iterator[Path]:
     """A folder for bytes on their way into the lake, on the disk of the data: a delivery may not fit into memory."""
-    deployment.cache_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(dir=deployment.cache_dir, prefix="frames-"))
-    try:
-        yield folder
-    finally:
-        # A step whose table is refused ends here, when it is collected: a TemporaryDirectory would warn of that.
-        shutil.rmtree(folder)
+    with writing(deployment.cache_dir):
+        deployment.cache_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(dir=deployment.cache_dir, prefix="frames-"))
+        try:
+            yield folder
+        finally:
+            # A step whose table is refused ends here, when it is collected: a TemporaryDirectory would warn.
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _receipts_json(received: Received) -> bytes:
@@ -214,22 +215,18 @@ def _receipts_json(received: Received) -> bytes:
 
 def _captures_stay(published: pl.DataFrame, rows: pl.DataFrame) -> dg.AssetCheckResult:
     """Whether no published capture is gone: its id follows from its file name, as the spec's pattern reads it."""
-    gone = published.join(rows, on="capture_id", how="anti").select(
-        "capture_id", "file_name", *_READ_FROM_NAME
-    )
+    gone = published.join(rows, on="capture_id", how="anti").select("capture_id", "file_name", *_CAPTURE)
     if gone.is_empty():
         return CAPTURES_STAY.no_rows(gone, f"All {published.height} captures that were published are there.")
     first = gone.row(0, named=True)
-    now = next(
-        rows.filter(file_name=first["file_name"]).iter_rows(named=True), dict.fromkeys(_READ_FROM_NAME)
-    )
-    others = [f"{name} {first[name]} → {now[name]}" for name in _READ_FROM_NAME if first[name] != now[name]]
+    now = next(rows.filter(file_name=first["file_name"]).iter_rows(named=True), dict.fromkeys(_CAPTURE))
+    others = [f"{name} {first[name]} → {now[name]}" for name in _CAPTURE if first[name] != now[name]]
     return CAPTURES_STAY.no_rows(
         gone,
         f"{gone.height} of {published.height} published captures would be others, such as {first['file_name']}: "
-        f"{', '.join(others)}. `acquisition.file_name` or `time_format` of the spec changed. What was taken in stays "
-        "as it was read: nothing has to be done, and new deliveries are read the new way. To materialize this one "
-        "again, put the earlier pattern back.",
+        f"{', '.join(others)}. `acquisition.file_name`, `time_format` or `metadata` of the spec changed. What was "
+        "taken in stays as it was read: nothing has to be done, and new deliveries are read the new way. To "
+        "materialize this one again, put the earlier setting back.",
     )
 
 

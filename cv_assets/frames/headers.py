@@ -26,9 +26,11 @@ _CHUNK: Final = re.compile(rb"[A-Za-z]{4}")
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 # In entropy-coded data a marker is FF not followed by a stuffed zero, a restart or a fill byte.
-_JPEG_MARKER: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+JPEG_MARKER: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+"""Where a JPEG's next segment begins."""
 _THUMBNAIL: Final = 1
 _BMP_INFO_BYTES: Final = 40
+_ALL_ROWS: Final = (1 << 32) - 1
 
 
 class UnreadableError(ValueError):
@@ -40,7 +42,8 @@ class Header:
     """What a file claims to hold.
 
     `width` and `height` are those of the picture as every viewer shows it, after the EXIF orientation.
-    `missing` says what a complete file would still have; it is empty for a complete one.
+    `missing` says what a complete file would still have; it is empty for a complete one. `block_bytes` is what the
+    decoder takes for one tile or strip of a TIFF, which may claim to be larger than the picture.
     """
 
     format: Literal["png", "jpeg", "bmp", "tiff"]
@@ -51,6 +54,7 @@ class Header:
     missing: str = ""
     pictures: int = 1
     orientation: int = 1
+    block_bytes: int = 0
     camera: Mapping[str, str | float] = field(default_factory=dict)
 
 
@@ -135,7 +139,7 @@ def _jpeg(content: Bytes) -> Header:
 
 def _next_marker(content: Bytes, at: int) -> tuple[int, int] | None:
     """The next marker's code and the place after it; None at the end of the file."""
-    found = _JPEG_MARKER.search(content, at)
+    found = JPEG_MARKER.search(content, at)
     return (content[found.end() - 1], found.end()) if found else None
 
 
@@ -194,4 +198,12 @@ def _tiff(content: Bytes) -> Header:
         missing="" if ends and short <= 0 else f"{max(short, 0) or 'all'} bytes of its pixels",
         pictures=len(pictures),
     )
+    header = replace(header, block_bytes=_block_bytes(header, entries))
     return _oriented(header, entries, camera_metadata(content, entries))
+
+
+def _block_bytes(header: Header, entries: Mapping[int, Entry]) -> int:
+    width = number(entries, 322, default=header.width)
+    height = number(entries, 323, default=number(entries, 278, default=header.height))
+    height = header.height if height == _ALL_ROWS else height
+    return width * height * header.channels * -(-header.depth_bits // 8)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_assets.frames.headers import Bytes, Header, UnreadableError, read_header
+from cv_assets.frames.stripping import WITHHELD
 from cv_assets.spec.acquisition import Bounds, Preparation
 
 Image = NDArray[Any]
@@ -41,6 +42,11 @@ _UPRIGHT: Final[Mapping[int, Callable[[Image], Image]]] = {
     7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+_NOTE_BYTES: Final = 300
+# With the spec's max_pixels these bound what a file takes in memory, whatever it claims.
+_MOST_CHANNELS: Final = 4
+_MOST_BITS: Final = 16
+
 # Stated, so that a library with other defaults does not write other bytes. Run lengths are the smallest and by far the
 # fastest for camera noise.
 _PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
@@ -145,6 +151,8 @@ def _size(header: Header | None) -> dict[str, Any]:
 
 
 def _header(content: Bytes) -> Header:
+    if content[: len(WITHHELD)] == WITHHELD:
+        raise _unreadable(content[:_NOTE_BYTES].decode("ascii", errors="replace").strip())
     try:
         return read_header(content)
     except UnreadableError as error:
@@ -164,6 +172,13 @@ def _check_header(header: Header, size: int, bounds: Bounds) -> None:
         raise _RejectedError(Prepared("too_large", pixels, bounds.max_pixels, shape))
     if header.pictures > 1:
         raise _unreadable(f"it holds {header.pictures} pictures, and a frame is one")
+    if header.channels > _MOST_CHANNELS or header.depth_bits > _MOST_BITS:
+        told = f"{header.channels} channels of {header.depth_bits} bits"
+        raise _unreadable(f"it has {told}, expected at most {_MOST_CHANNELS} of {_MOST_BITS}")
+    most_bytes = bounds.max_pixels * _MOST_CHANNELS * _MOST_BITS // 8
+    if header.block_bytes > most_bytes:
+        detail = f"one of its tiles or strips takes {header.block_bytes} bytes"
+        raise _RejectedError(Prepared("too_large", header.block_bytes, most_bytes, detail))
 
 
 def _decode(content: Bytes, header: Header) -> Image:

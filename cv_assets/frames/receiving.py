@@ -16,6 +16,7 @@ from cv_assets.frames.deliveries import Manifest, Receipt
 from cv_assets.frames.headers import Bytes, UnreadableError, mapped, read_header
 from cv_assets.frames.inbox import Inbox
 from cv_assets.frames.schema import RawFrames
+from cv_assets.frames.stripping import strip
 from cv_assets.spec.acquisition import Acquisition
 
 
@@ -86,16 +87,20 @@ class _Reading:
             is_there = (self.inbox.folder / name).exists()
             return _File(name, Receipt("changed" if is_there else "vanished"))
         with mapped(copy) as content:
+            # The receipt is about the file that lies in the inbox, the row about the bytes that are kept.
+            receipt = Receipt("taken", sha256, _is_whole(content))
+        frame_id = sha256 if self.acquisition.metadata == "keep" else strip(copy, sha256)
+        with mapped(copy) as content:
             row = capture_row(
                 name,
                 content=content,
-                frame_id=sha256,
+                frame_id=frame_id,
                 identity=self.manifest.files[name],
                 delivery=self.manifest.key,
                 received_at=self.received_at,
                 acquisition=self.acquisition,
             )
-            return _File(name, Receipt("taken", sha256, _is_whole(content)), row, copy)
+        return _File(name, receipt, row, copy)
 
 
 def _rows_of_others(published: pl.DataFrame, files: Collection[_File]) -> dict[str, Iterator[dict[str, Any]]]:

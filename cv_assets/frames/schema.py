@@ -49,7 +49,7 @@ class RawFrames(dy.Schema):
     capture_id = dy.String(
         primary_key=True, description="Hash of station, camera, part, time, file name, content."
     )
-    frame_id = dy.String(regex="^[0-9a-f]{64}$", description="sha256 of the file's bytes.")
+    frame_id = dy.String(regex="^[0-9a-f]{64}$", description="sha256 of the bytes that are kept.")
     delivery = dy.String(description="The delivery it came with.")
     file_name = dy.String(description="As acquisition named it.")
     station = dy.String(nullable=True, description="From the file name.")
@@ -62,7 +62,7 @@ class RawFrames(dy.Schema):
     )
     attributes = dy.String(description="The file name's other named groups, as JSON with sorted keys.")
     path = dy.String(description="Where the bytes are in the lake.")
-    size_bytes = dy.Int64(min=0, description="Size of the file, in bytes.")
+    size_bytes = dy.Int64(min=0, description="Size of what is kept, in bytes.")
     width = dy.Int64(nullable=True, min=1, description="In pixels; null when the bytes are no image.")
     height = dy.Int64(nullable=True, min=1, description="In pixels; null when the bytes are no image.")
     channels = dy.Int64(

@@ -30,7 +30,7 @@ KEPT: Final = {
 """EXIF tags that are kept, by number, under the name they get."""
 
 _EXIF_DIRECTORY: Final = 34665
-_LAYOUT: Final = (254, 256, 257, 258, 262, 273, 274, 277, 279, 324, 325, _EXIF_DIRECTORY)
+_LAYOUT: Final = (254, 256, 257, 258, 262, 273, 274, 277, 278, 279, 322, 323, 324, 325, _EXIF_DIRECTORY)
 # Only these are read: a hostile directory may name 65,535 tags that each claim the whole file.
 _READ: Final = frozenset(KEPT) | frozenset(_LAYOUT)
 _FORMATS: Final = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}

@@ -11,15 +11,21 @@ from pathlib import Path, PurePath
 from typing import Final, Literal
 
 from cv_assets.frames.files import Identity, identity_of, read_unchanged, return_file
-from cv_assets.labels.exports import SUFFIXES
+from cv_assets.labels.exports import SUFFIXES, ExportError
 
 TAKEN: Final = "taken"
 """The folder beside new exports that published ones move to."""
 
+MEGABYTE: Final = 1_000_000
+"""Bytes of what the spec counts in MB."""
+
 
 @dataclass(frozen=True)
 class ExportFile:
-    """One file as it was at a look. `sha256` is of its content, empty while it has not settled."""
+    """One file as it was at a look. `sha256` is of its content, empty while it has not settled.
+
+    A file larger than may be read has a stand-in: it is refused by a run of its own, like any other bad export.
+    """
 
     name: str
     identity: Identity
@@ -54,14 +60,17 @@ def export_key(name: str, sha256: str) -> str:
     return f"{stem or 'export'}-{sha256[:8]}"
 
 
-def look(folder: Path, before: Sequence[ExportFile]) -> list[ExportFile]:
-    """The exports in `folder` now, sorted by name. One that is as it was `before` has settled and is read."""
+def look(folder: Path, before: Sequence[ExportFile], max_bytes: int) -> list[ExportFile]:
+    """The exports in `folder` now, sorted by name. One that is as it was `before` has settled and is read.
+
+    One of more than `max_bytes` is never read: it would keep all others waiting.
+    """
     known = {file.name: file for file in before}
     found = []
     for path, now in _exports_in(folder):
         earlier = known.get(path.name)
         settled = earlier is not None and earlier.identity == now
-        sha256 = (earlier.sha256 or _sha256(path, now)) if earlier and settled else ""
+        sha256 = _digest(path, earlier, max_bytes) if earlier and settled else ""
         found.append(ExportFile(path.name, now, sha256))
     return found
 
@@ -107,7 +116,10 @@ def put_away(folder: Path, file: ExportFile) -> bool:
     if identity_of(source) != file.identity:
         return False
     target.parent.mkdir(exist_ok=True)
-    source.replace(target)
+    try:
+        source.replace(target)
+    except FileNotFoundError:  # another Dagster on this folder put it away
+        return False
     if read_unchanged(target, lambda _: True) == file.sha256:
         return True
     # It was written between the last look and the move: it is another export, and goes back.
@@ -115,14 +127,32 @@ def put_away(folder: Path, file: ExportFile) -> bool:
     return False
 
 
-def find_export(folder: Path, key: str) -> tuple[str, bytes] | None:
-    """Name and content of the file whose partition key is `key`; None when there is none any more."""
-    for path, _ in _exports_in(folder):
-        if export_key(path.name, "") == key[:-8]:
-            content = path.read_bytes()
-            if export_key(path.name, hashlib.sha256(content).hexdigest()) == key:
-                return path.name, content
+def find_export(folder: Path, key: str, max_bytes: int) -> tuple[str, bytes] | None:
+    """Name and content of the file whose partition key is `key`; None when there is none any more.
+
+    Raises ExportError when it has more than `max_bytes`.
+    """
+    for path, now in _exports_in(folder):
+        if export_key(path.name, "") != key[:-8]:
+            continue
+        if now.size > max_bytes:
+            if export_key(path.name, _stand_in(now)) == key:
+                raise _too_large(path.name, now.size, max_bytes)
+            continue
+        with path.open("rb") as stream:
+            # A file that grows meanwhile is another export, and is not read to its end.
+            content = stream.read(max_bytes + 1)
+        if export_key(path.name, hashlib.sha256(content).hexdigest()) == key:
+            return path.name, content
     return None
+
+
+def _too_large(name: str, size: int, max_bytes: int) -> ExportError:
+    expected = (
+        f"at most {max_bytes / MEGABYTE:g} MB (`labels.max_export_mb` of the spec): split the export, or raise "
+        "the limit where the machine has the memory"
+    )
+    return ExportError(name, f"it has {size / MEGABYTE:.1f} MB", expected)
 
 
 def _exports_in(folder: Path) -> Iterator[tuple[Path, Identity]]:
@@ -142,6 +172,20 @@ def _after(file: ExportFile, attempt: Attempt) -> str:
             )
         case "finished":
             return f"{file.name} was taken by run {attempt.run_id}, but is not in the lake: execute the run again"
+
+
+def _digest(path: Path, earlier: ExportFile, max_bytes: int) -> str:
+    stand_in = _stand_in(earlier.identity)
+    if earlier.identity.size > max_bytes:
+        return stand_in
+    # The limit may have been raised since.
+    is_read = earlier.sha256 not in ("", stand_in)
+    return earlier.sha256 if is_read else _sha256(path, earlier.identity)
+
+
+def _stand_in(identity: Identity) -> str:
+    """What tells one state of a file that is too large to be read from another."""
+    return hashlib.sha256(f"too large {identity.file}".encode()).hexdigest()
 
 
 def _sha256(path: Path, expected: Identity) -> str:

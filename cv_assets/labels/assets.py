@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from cv_assets.frames.schema import RawFrames
-from cv_assets.labels.arrivals import find_export
+from cv_assets.labels.arrivals import MEGABYTE, find_export
 from cv_assets.labels.benchmark import extend_benchmark, version_of
 from cv_assets.labels.consensus import cast_votes, label_frames
 from cv_assets.labels.expectations import EXPECTATIONS, Outcome
@@ -81,10 +81,10 @@ def annotations(
     spec, snapshot, key = in_force(project_spec, deployment), tables.snapshot(context), context.partition_key
     earlier = snapshot.table("annotations", key, or_empty=Annotations)
     received_at = datetime.now(UTC) if earlier.is_empty() else earlier["received_at"][0]
-    name, content = _export(snapshot, deployment, spec, key)
-    sha256, ending = hashlib.sha256(content).hexdigest(), PurePath(name).suffix.lower()
-    evidence = f"annotations/{key}/{sha256}{ending}"
     try:
+        name, content = _export(snapshot, deployment, spec, key)
+        sha256, ending = hashlib.sha256(content).hexdigest(), PurePath(name).suffix.lower()
+        evidence = f"annotations/{key}/{sha256}{ending}"
         rows = read_export(content, file=name, export=key, evidence=evidence, received_at=received_at)
     except ExportError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -207,8 +207,8 @@ def _export(snapshot: Snapshot, deployment: Deployment, spec: Spec, key: str) ->
     evidence = snapshot.lake.paths(snapshot.commit, f"annotations/{key}/")
     if evidence:
         return PurePath(evidence[0]).name, snapshot.read(evidence[0])
-    folder = deployment.data_dir / spec.labels.exports
-    found = find_export(folder, key)
+    folder = deployment.folder(spec.labels.exports)
+    found = find_export(folder, key, spec.labels.max_export_mb * MEGABYTE)
     if found is None:
         raise dg.Failure(
             f"No file in {spec.labels.exports}/ is the export {key}: it was removed, or written again since the run "

@@ -47,7 +47,7 @@ def main(given: Sequence[str], deployment: Deployment) -> int:
 
 def _lake(deployment: Deployment) -> Lake:
     if not lake_is_there(deployment):
-        raise NoLakeError(f"There is no lake in {deployment.data_dir}.")
+        raise NoLakeError(f"There is no lake in {deployment.embedded_lake}.")
     return open_lake(deployment)
 
 

@@ -90,6 +90,11 @@ class Acquisition(Section):
     max_rejected: Share = Field(
         0.05, description="A delivery that loses a larger share warns of its station."
     )
+    metadata: Literal["keep", "strip"] = Field(
+        "keep",
+        description="Raw frames keep what their files say beside the picture (place, owner, serial number), or are "
+        "stripped of it before they are kept, without a changed pixel.",
+    )
     after: Literal["move", "keep"] = Field("move", description="Published files move to `taken/`, or stay.")
 
     @property
@@ -161,7 +166,10 @@ class Bounds(Section):
     max_brightness: float | None = Field(250.0, ge=0, le=255)
     min_contrast: float | None = Field(1.0, ge=0, description="Standard deviation of the grey frame.")
     size: tuple[Side, Side] | None = Field(None, description="The only accepted width and height.")
-    max_pixels: Count = Field(64_000_000, description="A header that claims more is not decoded.")
+    max_pixels: Count = Field(
+        64_000_000,
+        description="A header that claims more is not decoded; nor is one of more than 4 channels of 16 bits.",
+    )
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "Bounds":

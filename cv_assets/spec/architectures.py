@@ -52,10 +52,10 @@ def _why_not(place: str, model: Model, novelty_blocks: tuple[int, ...]) -> list[
         architecture = name.split(".")[0]
         suggestion = did_you_mean(architecture, timm.list_models()) or "timm.list_models() names them all"
         return [f"{key}: got {name!r}, expected a model that timm {timm.__version__} knows; {suggestion}"]
-    if model.weights.source == "hub" and not timm.is_model_pretrained(name):
-        known = [one for one in timm.list_pretrained() if one.split(".")[0] == name.split(".")[0]]
+    if model.weights.source == "hub" and not _is_on_the_hub(name):
+        known = [one for one in timm.list_pretrained() if _is_variant(one, name) and _is_on_the_hub(one)]
         expected = ", ".join(known) or "another `weights.source`, for it has none"
-        return [f"{key}: timm's hub has no pretrained weights {name!r}, expected {expected}"]
+        return [f"{key}: timm's hub has no pretrained weights {name!r} as safetensors, expected {expected}"]
     try:
         backbone = _sketch(name)
     except RuntimeError as error:
@@ -67,6 +67,16 @@ def _why_not(place: str, model: Model, novelty_blocks: tuple[int, ...]) -> list[
         _wrong_blocks("drift.novelty.blocks", novelty_blocks, name, backbone),
     )
     return [answer for answer in answers if answer]
+
+
+def _is_on_the_hub(name: str) -> bool:
+    """Whether its weights may be there as safetensors: those of other addresses are pickles."""
+    found = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
+    return found is not None and bool(found.hf_hub_id)
+
+
+def _is_variant(one: str, name: str) -> bool:
+    return one.split(".")[0] == name.split(".")[0]
 
 
 def _sketch(architecture: str) -> nn.Module:

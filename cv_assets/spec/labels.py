@@ -26,6 +26,10 @@ class Labels(Section):
     exports: Folder = Field(
         "exports", description="The watched folder of label exports; relative to the data folder."
     )
+    max_export_mb: Count = Field(
+        200,
+        description="The largest export that is read, in MB (10^6 bytes); reading one takes many times its size.",
+    )
     runs_at_once: Count = Field(
         4, description="The most exports that are taken at the same time; they write the same tables in turn."
     )

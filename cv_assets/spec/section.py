@@ -54,6 +54,7 @@ Step = Literal[
     "review",
     "alarms",
     "lookback",
+    "upkeep",
 ]
 
 Problem = tuple[tuple[str | int, ...], Any, str]

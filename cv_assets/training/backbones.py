@@ -10,20 +10,24 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
 import timm
 import torch
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from onnx import numpy_helper
 from torch import nn
 
 from cv_assets.spec.architectures import patch_of
 from cv_assets.spec.training import Model, Weights
+from cv_assets.training.arrays import only_safetensors
 from cv_assets.training.cache import cached_file, sha256_of
 from cv_assets.training.tensors import read_tensors, to_bytes
 
 Tensors = dict[str, torch.Tensor]
+
+_HUB_FILE: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,9 @@ def load_backbone(model: Model, *, seed: int, cache_dir: Path) -> Backbone:
     `weights.sha256` is compared with the hash of the file in the package or of the named file; for the hub and for
     random weights, with the hash of the backbone's safetensors form. Random weights are drawn with `seed`.
 
-    Raises ValueError when the bytes are others than the spec demands, do not fit the architecture, or are a pickle;
-    FileNotFoundError when the named file is missing, ModuleNotFoundError, with what to install, when the package is.
+    Raises ValueError when the bytes are others than the spec demands, do not fit the architecture, or are a pickle,
+    also where the hub has nothing else; FileNotFoundError when the named file is missing, ModuleNotFoundError, with
+    what to install, when the package is.
     """
     weights = model.weights
     match weights.source:
@@ -67,7 +72,7 @@ def load_backbone(model: Model, *, seed: int, cache_dir: Path) -> Backbone:
         case "file":
             module, found = _from_file(model.architecture, weights)
         case "hub" | "random":
-            module = _new(model.architecture, 0, seed=seed, pretrained=weights.source == "hub")
+            module = (_from_hub if weights.source == "hub" else _new)(model.architecture, 0, seed=seed)
             found = hashlib.sha256(to_bytes(module.state_dict())).hexdigest()
             _check_hash(weights, found)
     return Backbone(model.architecture, model.input_size, _resized(module, model.input_size), found)
@@ -113,6 +118,20 @@ def _from_file(architecture: str, weights: Weights) -> tuple[nn.Module, str]:
     return _with_weights(architecture, tensors, path.name), found
 
 
+def _from_hub(architecture: str, classes: int, *, seed: int) -> nn.Module:
+    # Left to itself timm takes a pickle where the hub has no safetensors.
+    only_this = {"hf_hub_filename": _HUB_FILE, "url": ""}
+    try:
+        with only_safetensors(Path(_HUB_FILE)):
+            return _new(architecture, classes, seed=seed, pretrained=True, pretrained_cfg_overlay=only_this)
+    except RemoteEntryNotFoundError:
+        raise ValueError(
+            f"timm's hub has no {_HUB_FILE} of {architecture}, and another file of it may be a pickle, which can run "
+            "code while it is read: choose an architecture or a tag that has one, or convert its weights with "
+            "safetensors.torch.save_file where that may happen, and name the file with `source: file`"
+        ) from None
+
+
 def _check_hash(weights: Weights, found: str) -> str:
     if weights.sha256 is not None and weights.sha256 != found:
         raise ValueError(
@@ -138,13 +157,13 @@ def _load(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -
         raise ValueError(f"the weights {source} do not fit the architecture: {error}") from error
 
 
-def _new(architecture: str, classes: int, *, seed: int = 0, pretrained: bool = False) -> nn.Module:
+def _new(architecture: str, classes: int, *, seed: int = 0, **arguments: Any) -> nn.Module:
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         raise ValueError(f"architecture must be a timm model, got {architecture!r}; close to it: {close}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module: nn.Module = timm.create_model(architecture, pretrained=pretrained, num_classes=classes)
+        module: nn.Module = timm.create_model(architecture, num_classes=classes, **arguments)
     return module.eval()
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
+import sys
 import threading
 import urllib.parse
 import uuid
@@ -24,6 +26,8 @@ class Server:
     access_key_id: str
     secret_access_key: str
     storage_namespace: str
+    block: Path | None = None
+    """The folder of its storage, when that is on this machine."""
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +41,13 @@ def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         return
     if shutil.which("lakefs") is None:
         pytest.skip("no lakeFS server: LAKEFS_ENDPOINT is not set and no `lakefs` program is on PATH")
-    with lakes.lake(lakes.LAKEFS, tmp_path_factory.mktemp("lakefs") / "server") as found:
+    folder = tmp_path_factory.mktemp("lakefs") / "server"
+    with lakes.lake(lakes.LAKEFS, folder) as found:
         keys = (
             found["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
             found["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
         )
-        yield Server(found["LAKEFS_ENDPOINT"], *keys, "local://")
+        yield Server(found["LAKEFS_ENDPOINT"], *keys, "local://", folder / "block")
 
 
 @pytest.fixture
@@ -71,8 +76,11 @@ def lake(request: pytest.FixtureRequest) -> Lake:
     return request.getfixturevalue(request.param)
 
 
+_REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|DELETE) \S+ HTTP/1.1\r\n")
+
+
 class LossyProxy:
-    """Passes on all that it gets, except for one answer that it is told to lose: then it hangs up."""
+    """Passes on all that it gets, until it is told to lose one answer or to let no more requests through."""
 
     def __init__(self, upstream: tuple[str, int]) -> None:
         self._upstream = upstream
@@ -80,11 +88,16 @@ class LossyProxy:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._marks: tuple[bytes, ...] = ()
         self.has_lost = False
+        self._requests_left, self._trouble = sys.maxsize, "hangs up"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_answer_to(self, *marks: str) -> None:
         """The next request whose first bytes hold all `marks`."""
         self._marks = tuple(mark.encode() for mark in marks)
+
+    def fail_after(self, requests: int, trouble: str = "hangs up") -> None:
+        """Pass on so many requests; from then on the server `hangs up`, `hangs` or `answers half`."""
+        self._requests_left, self._trouble = requests, trouble
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -100,10 +113,20 @@ class LossyProxy:
                     threading.Thread(target=self._pass_on, args=(source, target, doomed), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, doomed: threading.Event) -> None:
-        is_answer = source.getpeername() == self._upstream
         with contextlib.suppress(OSError), source:
+            is_answer = source.getpeername() == self._upstream
             while data := source.recv(1 << 16):
                 if is_answer and doomed.is_set():
+                    break
+                if not is_answer and _REQUEST.match(data):
+                    self._requests_left -= 1
+                failing = self._requests_left < 0
+                if failing and self._trouble == "hangs":
+                    continue
+                if failing and self._trouble == "hangs up":
+                    break
+                if failing and is_answer:
+                    target.sendall(data[: len(data) // 2])
                     break
                 if not is_answer and self._marks and all(mark in data for mark in self._marks):
                     self._marks, self.has_lost = (), True

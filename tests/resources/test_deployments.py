@@ -5,7 +5,8 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from resources.deployments import current, writing
+from resources.deployments import current, open_lake, writing
+from resources.lake import LakeError
 
 
 @pytest.mark.parametrize("name", ["outbox", "line/outbox", "../data/outbox"])
@@ -46,3 +47,18 @@ def test_what_the_machine_refuses_ends_the_step_in_words():
 def test_links_to_the_ui_have_no_double_slash(monkeypatch):
     monkeypatch.setenv("DAGSTER_URL", "http://127.0.0.1:3000/")
     assert current().dagster_url == "http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    "missing", ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"]
+)
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_key_of_the_lakefs_that_is_not_set_is_named_with_what_to_do(
+    deployment, monkeypatch, missing, empty
+):
+    monkeypatch.setenv("LAKEFS_ENDPOINT", "http://127.0.0.1:8000")
+    for variable in ("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "key")
+    monkeypatch.setenv(missing, "") if empty else monkeypatch.delenv(missing)
+    with pytest.raises(LakeError, match=f"{missing} is not set: set it .* or unset"):
+        open_lake(deployment)

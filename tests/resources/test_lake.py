@@ -1,23 +1,45 @@
 """What every lake does, whichever it is; and, at the end, what each does for itself."""
 
+import contextlib
+import hashlib
+import http.server
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import lakefs
 import pytest
+import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lakefs.exceptions import ServerException
 
+from resources import lakefs_lake as lakefs_door
+from resources import lakefs_server as lakefs_connection
 from resources.git_lake import GitLake
-from resources.lake import Change, Content, Lake, MergeConflictError, RefExistsError, RefNotFoundError
+from resources.lake import (
+    Change,
+    Content,
+    CrossedMergeError,
+    DamagedError,
+    Lake,
+    LakeError,
+    LakeUnreachableError,
+    MergeConflictError,
+    RefExistsError,
+    RefNotFoundError,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGSTER_URL = "::lakefs::Dagster::url[url:ui]"
@@ -67,6 +89,29 @@ def test_a_fetched_object_is_a_read_only_file(lake, tmp_path):
     assert (tmp_path / "source").stat().st_mode & 0o200
 
 
+NEIGHBOURS = ["a-", "a.b", "a/0", "a/1", "a/10", "a/2", "ab", "b/c/d", "b/é", "z"]
+
+
+@pytest.mark.parametrize("page", [1, 3, 1000])
+@pytest.mark.parametrize("wanted", [NEIGHBOURS, ["z", "a/1", "b/é"], ["a/2", "a/2"], []])
+def test_many_objects_are_fetched_in_the_order_they_were_asked_for(lake, wanted, page, monkeypatch):
+    monkeypatch.setattr("resources.lakefs_lake.PAGE", page)
+    monkeypatch.setattr("resources.lakefs_server.PAGE", page)
+    lake.create_branch("work", "main")
+    commit = write(lake, "work", {path: path.encode() for path in NEIGHBOURS})
+    files = lake.fetch_all(commit, wanted)
+    assert [file.read_text() for file in files] == wanted
+    assert files == [lake.fetch(commit, path) for path in wanted]
+
+
+@pytest.mark.parametrize("missing", ["a/1", "a/3", "0", "zz", "a", "a/", ""])
+def test_of_many_objects_the_missing_one_is_named(lake, missing):
+    lake.create_branch("work", "main")
+    commit = write(lake, "work", {"a/0": b"", "a/2": b"", "z": b""})
+    with pytest.raises(FileNotFoundError, match=f"holds no object at '{missing}'"):
+        lake.fetch_all(commit, ["a/0", missing, "z"])
+
+
 @pytest.mark.parametrize("path", ["nothing", "folder", "folder/", "folder/file/", "folder//file", ""])
 def test_a_path_that_holds_no_object_is_not_found(lake, path):
     commit = publish(lake, "run", {"folder/file": b"1"})
@@ -82,6 +127,7 @@ def test_a_ref_that_does_not_exist_is_not_found(lake, ref):
         lambda: lake.resolve(ref),
         lambda: lake.read(ref, "a"),
         lambda: lake.fetch(ref, "a"),
+        lambda: lake.fetch_all(ref, ["a"]),
         lambda: lake.paths(ref),
         lambda: lake.create_branch("run", ref),
         lambda: lake.delete_branch(ref),
@@ -303,6 +349,45 @@ def test_a_branch_can_take_main_in_and_be_merged_later(lake):
     assert lake.read(merged, "a") == b"2"
 
 
+def test_branches_that_took_each_other_in_are_not_merged_for_an_update_could_be_lost(lake):
+    """As of one's first commit `b` is still old, as of two's it is new: each tells another story of who changed it."""
+    start = publish(lake, "start", {"b": b"old"})
+    lake.create_branch("one", start)
+    lake.create_branch("two", start)
+    first, second = write(lake, "one", {"a": b"1"}), write(lake, "two", {"b": b"new"})
+    lake.merge(second, "one", "take two in", {})
+    crossed = lake.merge(first, "two", "take one in", {})
+    reverted = write(lake, "one", {"b": b"old"})
+    with pytest.raises(CrossedMergeError, match=r"two took in the same commits .* cut a new branch from two"):
+        lake.merge(reverted, "two", "again", {})
+    with pytest.raises(CrossedMergeError, match=f"commit {crossed[:12]} and one took in the same commits"):
+        lake.merge("two", "one", "again", {})
+    assert (lake.resolve("two"), lake.resolve("one")) == (crossed, reverted)
+
+
+def test_two_publications_of_one_candidate_do_not_both_reach_main(lake):
+    start = lake.resolve("main")
+    lake.create_branch("candidate", start)
+    weights = write(lake, "candidate", {"weights": b"1"})
+    publish(lake, "other", {"a": b"1"})
+    lake.create_branch("work-1", "main")
+    lake.create_branch("work-2", "main")
+    for work in ("work-1", "work-2"):
+        lake.merge(weights, work, f"bring into {work}", {})
+        write(lake, work, {f"decision-{work}": b"1"})
+    lake.merge("work-1", "main", "release", {})
+    with pytest.raises(CrossedMergeError):
+        lake.merge("work-2", "main", "release", {})
+
+
+def test_main_takes_a_branch_again_and_again_as_long_as_that_takes_nothing_of_main(lake):
+    lake.create_branch("candidate", "main")
+    for number in range(3):
+        lake.merge(write(lake, "candidate", {f"{number}": b"1"}), "main", "publish", {})
+        publish(lake, f"other{number}", {"other": b"%d" % number})
+    assert lake.paths("main") == ["0", "1", "2", "other"]
+
+
 def test_a_tag_names_one_commit_for_good(lake):
     first, second = publish(lake, "one", {"a": b"1"}), publish(lake, "two", {"a": b"2"})
     lake.tag("v1.0", first)
@@ -313,6 +398,43 @@ def test_a_tag_names_one_commit_for_good(lake):
     assert lake.tags() == {"v1.0": first, "w2": second}
     assert lake.tags("v") == {"v1.0": first}
     assert (lake.resolve("v1.0"), lake.read("v1.0", "a")) == (first, b"1")
+
+
+def test_a_deleted_tag_leaves_its_commit_readable_and_its_name_free(lake):
+    first, second = publish(lake, "one", {"a": b"1"}), publish(lake, "two", {"a": b"2"})
+    lake.tag("v1.0", first)
+    lake.tag("v1", first)
+    lake.delete_tag("v1.0")
+    assert lake.tags() == {"v1": first}
+    assert lake.read(first, "a") == b"1"
+    lake.tag("v1.0", second)
+    assert lake.resolve("v1.0") == second
+
+
+@pytest.mark.parametrize("name", ["nothing", "main", "", "a/b", "ä"])
+def test_a_tag_that_does_not_exist_is_not_deleted(lake, name):
+    with pytest.raises(RefNotFoundError):
+        lake.delete_tag(name)
+
+
+def test_the_hash_of_an_object_is_that_of_its_bytes(lake, tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * 100_000)
+    commit = publish(lake, "run", {"a": b"1", "empty": b"", "big": tmp_path / "big"})
+    contents = {"a": b"1", "empty": b"", "big": b"x" * 100_000}
+    for path, content in contents.items():
+        assert lake.sha256(commit, path) == hashlib.sha256(content).hexdigest()
+    with pytest.raises(FileNotFoundError):
+        lake.sha256(commit, "nothing")
+    with pytest.raises(RefNotFoundError):
+        lake.sha256("nothing", "a")
+
+
+def test_making_a_lake_again_changes_nothing_and_says_nothing(lake):
+    assert lake.init()
+    before = lake.resolve("main")
+    assert lake.init() == []
+    assert lake.resolve("main") == before
+    assert lake.branches() == {"main": before}
 
 
 def test_one_name_is_never_a_branch_and_a_tag(lake):
@@ -404,6 +526,51 @@ def test_a_person_gets_an_address_for_a_commit_and_an_object(lake):
     assert commit in lake.url(commit)
     assert lake.url(commit).split(":")[0] in {"file", "http", "https"}
     assert lake.url(commit, "a b") != lake.url(commit)
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """What was asked of a server, in order."""
+    asked, send = [], urllib3.HTTPConnectionPool.urlopen
+
+    def urlopen(pool, method, url, *rest, **options):
+        asked.append(f"{method} {url}")
+        return send(pool, method, url, *rest, **options)
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", urlopen)
+    return asked
+
+
+@pytest.mark.lakefs
+def test_many_objects_that_are_cached_cost_a_server_one_request_together(lakefs_lake, requests):
+    files = {f"tables/parts/d{number:02}.parquet": str(number).encode() for number in range(30)}
+    commit = publish(lakefs_lake, "run", files)
+    lakefs_lake.fetch_all(commit, files)
+    requests.clear()
+    lakefs_lake.fetch_all(commit, files)
+    assert len(requests) == 1
+
+
+@pytest.mark.lakefs
+def test_a_small_publication_costs_a_server_few_requests(lakefs_lake, requests):
+    publish(lakefs_lake, "first", {"tables/parts/d1.parquet": b"1"})
+    head = lakefs_lake.resolve("main")
+    requests.clear()
+    publish(lakefs_lake, "second", {"tables/parts/d2.parquet": b"2"}, source=head)
+    assert len(requests) <= 17
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize("path", ["tables/parts/d1.parquet", "a b&c=d/ü+%.txt"])
+def test_an_address_on_a_server_is_a_page_of_its_ui_and_names_what_the_server_finds(lakefs_lake, path):
+    commit = publish(lakefs_lake, "run", {path: b"1"})
+    of_commit, of_object = urlsplit(lakefs_lake.url(commit)), urlsplit(lakefs_lake.url(commit, path))
+    repository = f"/repositories/{lakefs_lake.repository}"
+    assert of_commit.path == f"{repository}/commits/{commit}"
+    assert of_object.path == f"{repository}/object"
+    named = dict(parse_qsl(of_object.query))
+    assert named.keys() == {"ref", "path"}
+    assert lakefs_lake.read(named["ref"], named["path"]) == b"1"
 
 
 def test_a_lake_works_in_another_process(lake):
@@ -599,13 +766,26 @@ def test_a_stored_file_cut_short_is_an_error_and_writing_it_again_heals_it(git_l
     file = git_lake.fetch(commit, "a")
     file.chmod(0o644)
     file.write_bytes(b"long")
-    with pytest.raises(OSError, match="damaged or lost"):
-        git_lake.read(commit, "a")
+    for look in (git_lake.read, git_lake.fetch, git_lake.sha256):
+        with pytest.raises(
+            DamagedError, match=r"'a' as of .* damaged or lost: restore .* or write the same bytes"
+        ):
+            look(commit, "a")
     file.unlink()
-    with pytest.raises(OSError, match="damaged or lost"):
+    with pytest.raises(DamagedError, match="damaged or lost"):
         git_lake.fetch(commit, "a")
     publish(git_lake, "again", {"b": b"long enough"})
     assert git_lake.read(commit, "a") == b"long enough"
+
+
+def test_a_stored_file_with_one_other_byte_is_found_by_its_hash_alone(git_lake):
+    commit = publish(git_lake, "run", {"a": b"long enough"})
+    file = git_lake.fetch(commit, "a")
+    file.chmod(0o644)
+    file.write_bytes(b"long_enough")
+    assert git_lake.read(commit, "a") == b"long_enough"
+    with pytest.raises(DamagedError, match="damaged or lost"):
+        git_lake.sha256(commit, "a")
 
 
 # lakeFS alone.
@@ -624,8 +804,23 @@ def test_a_stray_upload_on_the_target_is_named_when_it_blocks_a_merge(lakefs_lak
     lakefs_lake.create_branch("data", "main")
     lakefs_lake._branch("data").object("stray").upload(b"1", pre_sign=False)
     lakefs_lake.create_branch("run", "main")
-    with pytest.raises(RuntimeError, match="stray"):
+    with pytest.raises(
+        LakeError, match=r"data takes no merge while these are uncommitted on it: stray\. In the"
+    ):
         lakefs_lake.merge(write(lakefs_lake, "run", {"a": b"1"}), "data", "publish", {})
+
+
+@pytest.mark.lakefs
+def test_a_main_that_was_dirty_before_it_was_protected_takes_no_merge_and_says_what_to_do(lakefs_lake):
+    client = lakefs_connection.connect(lakefs_lake)
+    lakefs.Repository(lakefs_lake.repository, client).create(lakefs_lake.storage_namespace, "main").branch(
+        "main"
+    ).object("stray").upload(b"1", pre_sign=False)
+    with pytest.raises(
+        LakeError, match=r"main takes no merge .*: stray\. .* lift the protection .* discard them"
+    ):
+        publish(lakefs_lake, "run", {"a": b"1"})
+    assert lakefs_lake.paths("main") == []
 
 
 @pytest.mark.lakefs
@@ -681,3 +876,251 @@ def test_a_branch_is_gone_though_the_answer_was_lost(lakefs_lake, lossy_proxy):
     replace(lakefs_lake, endpoint=lossy_proxy.endpoint).delete_branch("run")
     assert lossy_proxy.has_lost
     assert lakefs_lake.branches().keys() == {"main"}
+
+
+@pytest.mark.lakefs
+def test_a_tag_is_gone_though_the_answer_was_lost(lakefs_lake, lossy_proxy):
+    lakefs_lake.tag("v1", "main")
+    lossy_proxy.lose_answer_to("DELETE ", "/tags/v1 ")
+    replace(lakefs_lake, endpoint=lossy_proxy.endpoint).delete_tag("v1")
+    assert lossy_proxy.has_lost
+    assert lakefs_lake.tags() == {}
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize("harm", ["other bytes", "cut short", "lost"])
+def test_an_object_that_the_server_s_storage_damaged_is_named_and_never_cached(
+    lakefs_server, lakefs_lake, harm
+):
+    if lakefs_server.block is None:
+        pytest.skip("the server's storage is not on this machine")
+    commit = publish(lakefs_lake, "run", {"a": b"long enough", "b": b"1"})
+    address = lakefs_lake._stat(commit, "a").physical_address
+    file = lakefs_server.block / address.removeprefix("local://")
+    if harm == "lost":
+        file.unlink()
+    else:
+        file.write_bytes(b"long_enough" if harm == "other bytes" else b"long")
+    for look in (lakefs_lake.fetch, lakefs_lake.sha256) + (
+        () if harm == "other bytes" else (lakefs_lake.read,)
+    ):
+        with pytest.raises(
+            DamagedError, match=r"'a' as of .* are damaged or lost: restore the server's storage"
+        ):
+            look(commit, "a")
+    assert lakefs_lake.read(commit, "b") == b"1"
+
+
+RUN = {"asset": "label_table", "run_id": "7", "data_version": "1f", "input_commit": "0c"}
+
+
+@pytest.fixture
+def locked_lake(lakefs_lake):
+    lakefs_lake.init()
+    return lakefs_lake
+
+
+def audited(lake: Lake, branch: str, files: dict[str, Content]) -> str:
+    lake.create_branch(branch, "main")
+    return write(lake, branch, files)
+
+
+def click_merge(lake: Lake, branch: str, metadata: dict[str, str]) -> None:
+    """As the server's own UI and `lakectl merge` do it."""
+    lake._branch(branch).merge_into("main", message="Merge", metadata=metadata)
+
+
+@pytest.mark.lakefs
+def test_a_locked_main_takes_what_a_run_publishes(locked_lake):
+    merged = locked_lake.merge(audited(locked_lake, "run", {"a": b"1"}), "main", "publish", RUN)
+    assert locked_lake.read(merged, "a") == b"1"
+
+
+@pytest.mark.lakefs
+def test_a_lake_that_is_in_use_is_locked_later(lakefs_lake):
+    head = publish(lakefs_lake, "run", {"a": b"1"})
+    (told,) = lakefs_lake.init()
+    assert told.startswith("Installed _lakefs_actions/pre_merge.yaml")
+    assert next(lakefs_lake.log("main")).parents[0] == head
+    assert lakefs_lake.read("main", "a") == b"1"
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize("unsaid", RUN)
+def test_a_locked_main_refuses_a_merge_that_no_run_made(locked_lake, unsaid):
+    head = locked_lake.resolve("main")
+    commit = audited(locked_lake, "run", {"a": b"1"})
+    metadata = {name: value for name, value in RUN.items() if name != unsaid}
+    sentence = f"main takes no merge that says no {unsaid}: let a run in Dagster publish the change instead"
+    with pytest.raises(ServerException, match=sentence):
+        click_merge(locked_lake, "run", metadata)
+    with pytest.raises(PermissionError, match=sentence):
+        locked_lake.merge(commit, "main", "publish", metadata)
+    assert locked_lake.resolve("main") == head
+
+
+@pytest.mark.lakefs
+def test_a_locked_main_refuses_a_merge_that_changes_the_hooks(locked_lake):
+    head = locked_lake.resolve("main")
+    audited(locked_lake, "run", {"_lakefs_actions/more.yaml": b"name: more\non:\n  pre-merge:\nhooks: []\n"})
+    with pytest.raises(ServerException, match="main takes no merge that changes the hooks"):
+        click_merge(locked_lake, "run", RUN)
+    assert locked_lake.resolve("main") == head
+
+
+@pytest.mark.lakefs
+def test_a_branch_without_the_hook_is_refused_by_the_door_alone(locked_lake):
+    """The server reads hooks from the commit that is merged: without them it asks nobody. Another init locks again."""
+    audited(locked_lake, "run", {"a": b"1"})
+    locked_lake._branch("run").object("_lakefs_actions/pre_merge.yaml").delete()
+    commit = locked_lake._branch("run").commit("unlock").id
+    with pytest.raises(PermissionError, match="changes the server's hooks"):
+        locked_lake.merge(commit, "main", "publish", RUN)
+    click_merge(locked_lake, "run", {})
+    assert locked_lake.paths("main") == ["a"]
+    assert locked_lake.init() == [
+        "Installed _lakefs_actions/pre_merge.yaml: the server refuses a merge into main that no run made."
+    ]
+
+
+@pytest.mark.lakefs
+def test_an_older_hook_is_brought_up_to_date(lakefs_lake, monkeypatch, tmp_path):
+    ours = lakefs_door._HOOK_FILE.read_bytes()
+    (tmp_path / "older.yaml").write_bytes(ours.replace(b"data_version", b"older_word"))
+    monkeypatch.setattr(lakefs_door, "_HOOK_FILE", tmp_path / "older.yaml")
+    lakefs_lake.init()
+    monkeypatch.undo()
+    assert len(lakefs_lake.init()) == 1
+    assert lakefs_lake.read("main", "_lakefs_actions/pre_merge.yaml") == ours
+    assert lakefs_lake.init() == []
+
+
+# What each method does at a server in trouble. `number` keeps the names of repetitions apart.
+METHODS: dict[str, Callable[[Lake, str, int], object]] = {
+    "init": lambda lake, commit, number: lake.init(),
+    "resolve": lambda lake, commit, number: lake.resolve("main"),
+    "read": lambda lake, commit, number: lake.read(commit, "a"),
+    "fetch": lambda lake, commit, number: replace(lake, cache=lake.cache / f"{number}").fetch(commit, "a"),
+    "sha256": lambda lake, commit, number: lake.sha256(commit, "a"),
+    "paths": lambda lake, commit, number: lake.paths(commit),
+    "branches": lambda lake, commit, number: lake.branches(),
+    "create_branch": lambda lake, commit, number: lake.create_branch(f"new{number}", commit),
+    "delete_branch": lambda lake, commit, number: lake.delete_branch(f"old{number}"),
+    "commit": lambda lake, commit, number: write(lake, f"old{number}", {"b": b"1", "c": b"1"}),
+    "merge": lambda lake, commit, number: lake.merge(f"old{number}", "data", "merge", {}),
+    "tag": lambda lake, commit, number: lake.tag(f"v{number}", commit),
+    "delete_tag": lambda lake, commit, number: lake.delete_tag(f"old.{number}"),
+    "tags": lambda lake, commit, number: lake.tags(),
+    "diff": lambda lake, commit, number: lake.diff("data", commit),
+    "log": lambda lake, commit, number: list(lake.log(commit, "a")),
+}
+UNREACHABLE = (
+    r"lakeFS at http://127.0.0.1:\d+ does not answer: start it or correct LAKEFS_ENDPOINT; nothing is lost, "
+    "re-execute the run from failure"
+)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Waits for a server in trouble for a moment only."""
+    monkeypatch.setattr(lakefs_connection, "_TIMEOUT", urllib3.Timeout(connect=1, read=0.5))
+    monkeypatch.setattr(lakefs_connection, "_RETRIES", urllib3.Retry(total=1, allowed_methods={"GET"}))
+    monkeypatch.setattr(lakefs_connection, "_PAUSES_SECONDS", (0.0,))
+
+
+@pytest.fixture
+def troubled(lakefs_lake, lossy_proxy, impatient):
+    """The lake through the proxy, connected, and a commit of it."""
+    commit = publish(lakefs_lake, "run", {"a": b"1"})
+    lakefs_lake.create_branch("data", commit)
+    lake = replace(lakefs_lake, endpoint=lossy_proxy.endpoint)
+    lake.resolve("main")
+    return lake, commit
+
+
+def prepare(lake: Lake, commit: str, number: int) -> None:
+    lake.create_branch(f"old{number}", commit)
+    write(lake, f"old{number}", {f"{number}": b"1"})
+    lake.tag(f"old.{number}", commit)
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize("method", METHODS)
+def test_whichever_request_the_server_dies_at_each_method_says_so_and_works_again_later(
+    lakefs_lake, lossy_proxy, troubled, method
+):
+    lake, commit = troubled
+    act, is_read = METHODS[method], not method.startswith("delete")
+    for number in range(60):
+        prepare(lakefs_lake, commit, number)
+        lossy_proxy.fail_after(number)
+        try:
+            act(lake, commit, number)
+        except LakeUnreachableError as error:
+            assert re.fullmatch(UNREACHABLE, str(error))  # noqa: PT017
+        else:
+            break
+        lossy_proxy.fail_after(sys.maxsize)
+        with contextlib.nullcontext() if is_read else contextlib.suppress(RefNotFoundError):
+            act(lake, commit, number)
+    assert 0 < number < 59
+    assert lakefs_lake.read("main", "a") == b"1"
+
+
+@pytest.mark.lakefs
+@pytest.mark.parametrize("trouble", ["hangs", "answers half"])
+def test_a_server_that_never_ends_an_answer_is_given_up_in_time(lakefs_lake, lossy_proxy, troubled, trouble):
+    lake, commit = troubled
+    prepare(lakefs_lake, commit, 0)
+    lossy_proxy.fail_after(0, trouble)
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(METHODS)) as pool:
+        ended = {name: pool.submit(act, lake, commit, 0) for name, act in METHODS.items()}
+    assert time.monotonic() - began < 6
+    assert {name: type(run.exception()) for name, run in ended.items()} == dict.fromkeys(
+        METHODS, LakeUnreachableError
+    )
+
+
+def test_a_server_that_is_not_there_is_named_with_what_to_do(tmp_path, impatient):
+    lake = lakefs_door.LakeFSLake("http://127.0.0.1:1", "key", "secret", "cv-assets", tmp_path)
+    for act in METHODS.values():
+        with pytest.raises(LakeUnreachableError, match=UNREACHABLE):
+            act(lake, "0" * 64, 0)
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "http://", "nonsense", "http://no-such-host.invalid"])
+def test_an_endpoint_that_is_no_address_is_named_with_what_to_do(tmp_path, impatient, endpoint):
+    lake = lakefs_door.LakeFSLake(endpoint, "key", "secret", "cv-assets", tmp_path)
+    with pytest.raises(LakeUnreachableError, match="correct LAKEFS_ENDPOINT"):
+        lake.resolve("main")
+
+
+@pytest.mark.lakefs
+def test_keys_that_the_server_refuses_are_named_with_what_to_do(lakefs_lake):
+    lakefs_lake.resolve("main")
+    with pytest.raises(LakeError, match="refuses the keys: correct LAKECTL_CREDENTIALS_ACCESS_KEY_ID"):
+        replace(lakefs_lake, secret_access_key="wrong").resolve("main")  # noqa: S106
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Another program's page, whatever is asked."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_another_program_at_the_endpoint_is_not_taken_for_a_lakefs(tmp_path, impatient):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        lake = lakefs_door.LakeFSLake(endpoint, "key", "secret", "cv-assets", tmp_path)
+        with pytest.raises(LakeUnreachableError, match="correct LAKEFS_ENDPOINT"):
+            lake.resolve("main")
+        server.shutdown()

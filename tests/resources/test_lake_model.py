@@ -15,7 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from resources import git_lake as embedded
 from resources import git_trees
 from resources.git_lake import GitLake
-from resources.lake import Change, Commit, Lake, MergeConflictError, RefExistsError, RefNotFoundError
+from resources.lake import (
+    Change,
+    Commit,
+    CrossedMergeError,
+    Lake,
+    LakeError,
+    MergeConflictError,
+    RefExistsError,
+    RefNotFoundError,
+)
 from resources.tables import table_path
 
 State = dict[str, bytes]
@@ -130,7 +139,7 @@ class LakeMachine(RuleBasedStateMachine):
 
     @rule(second=BRANCHES, rows=st.sampled_from([b"1", b"2"]))
     def take_each_other_in(self, second, rows):
-        """Two branches that parted. From then on both of their heads are common ancestors."""
+        """Two branches that parted. From then on both of their heads are common ancestors: nothing merges them."""
         if {"one", second} <= self.branches.keys():
             theirs = self.branches[second] if second == "main" else self._commit(second, {DAY_2: rows})
             ours = self._commit("one", {DAY_1: rows})
@@ -325,20 +334,23 @@ class LakeMachine(RuleBasedStateMachine):
             with self._refused(RefNotFoundError):
                 self.lake.merge(source, branch, message, metadata)
             return
-        states = [self.commits[base].files for base in self._merge_bases(ours, theirs)]
-        sides = self.commits[ours].files, self.commits[theirs].files
-        # Two branches that took each other in may have several bases, and a lake may choose any.
-        possible = [merge_states(base, *sides) for base in states]
+        base, *others = self._merge_bases(ours, theirs)
+        if others:
+            with self._refused(CrossedMergeError):
+                self.lake.merge(source, branch, message, metadata)
+            return
+        states = [self.commits[commit].files for commit in (base, ours, theirs)]
+        expected = merge_states(*states)
         try:
             merged = self.lake.merge(source, branch, message, metadata)
         except MergeConflictError as conflict:
-            must_name(conflict, branch, [paths for paths in possible if isinstance(paths, set)])
-        except RuntimeError:
+            must_name(conflict, branch, expected)
+        except LakeError:
             assert branch in self.staged
         else:
             files = self._read_all(merged)
-            assert files in possible
-            assert (merged == ours) == (files == sides[0])
+            assert files == expected
+            assert (merged == ours) == (files == states[1])
             if merged != ours:
                 assert branch not in self.staged
                 self._learn(branch, merged, Known(files, (ours, theirs), message, metadata))
@@ -372,9 +384,8 @@ def merge_states(base: State, ours: State, theirs: State) -> State | set[str]:
     return both or merged
 
 
-def must_name(conflict: MergeConflictError, branch: str, possible: list[set[str]]) -> None:
-    assert conflict.branch == branch
-    assert set(conflict.paths) in possible
+def must_name(conflict: MergeConflictError, branch: str, paths: State | set[str]) -> None:
+    assert (conflict.branch, set(conflict.paths)) == (branch, paths)
 
 
 def difference(before: State, after: State) -> list[Change]:

@@ -2,17 +2,21 @@
 
 import itertools
 import json
+import re
 
 import dagster as dg
 import dataframely as dy
 import polars as pl
 import pytest
 from by_hand import publish_by_hand
+from polars.testing import assert_frame_equal
 from run_results import failure, metadata
 
+from resources import lakefs_server
 from resources.contracts import Audited, Check, TableAsset, digest
 from resources.deployments import Deployment
 from resources.lake import Lake
+from resources.lakefs_lake import LakeFSLake
 from resources.partitions import candidates, deliveries
 from resources.tables import Snapshot, Tables, parquet, table_path
 
@@ -152,6 +156,30 @@ def test_commit_and_materialization_point_to_each_other(world):
     assert commit.metadata["input_commit"] == shown["lake/input_commit"]
     assert commit.metadata["code_version"]
     assert commit.metadata["::lakefs::Dagster::url[url:ui]"].endswith(f"/runs/{result.run_id}")
+
+
+def test_the_log_of_the_lake_reads_as_a_story(world):
+    world.run(parts, "d1")
+    publication = next(world.lake.log("main"))
+    assert publication.message == "parts[d1]: 1 row, published"
+    assert next(world.lake.log(publication.parents[1])).message == "parts[d1]: 1 row, audited"
+    world.run(parts, "d1", is_round=False)
+    (refused,) = [b for b in world.lake.branches() if b.startswith("refused-parts-")]
+    assert next(world.lake.log(refused)).message == "parts[d1]: refused by is_round"
+
+
+# As the UI of lakeFS finds, in the metadata of a commit, what it shows as a button.
+BUTTON = re.compile(r"::lakefs::(.*)::url\[ur[il]:ui\]$")
+
+
+def test_every_link_of_a_publication_opens_what_it_names(world):
+    result = world.run(parts, "d1")
+    shown, commit = metadata(result, "parts"), next(world.lake.log("main"))
+    assert shown["lake/link"] == shown["dagster/uri"] == world.lake.url(commit.id, shown["lake/path"])
+    assert shown["lake/commit_link"] == world.lake.url(commit.id)
+    assert shown["lake/files"] == f"- [parts/d1.txt]({world.lake.url(commit.id, 'parts/d1.txt')})"
+    buttons = {found[1]: url for key, url in commit.metadata.items() if (found := BUTTON.fullmatch(key))}
+    assert buttons == {"Dagster": f"{world.deployment.dagster_url}/runs/{result.run_id}"}
 
 
 def test_what_fails_a_blocking_check_is_never_visible_and_waits_on_its_branch(world):
@@ -329,6 +357,41 @@ def test_a_column_that_an_earlier_contract_lacked_is_null_where_all_partitions_a
     assert world.main.tables("parts").select("part", "size").rows() == [("a", None), ("b", 2)]
 
 
+@pytest.mark.parametrize(
+    "first", [{"part": ["a"]}, {"size": [1], "part": ["a"]}, {"part": ["a"], "note": [2.5]}]
+)
+def test_partitions_read_at_once_are_those_read_one_by_one(world, first):
+    tables = {"d1": pl.DataFrame(first), "d2": rows(("b", 2), ("c", 3)), "d3": rows(("d", 4)).clear()}
+    publish_by_hand(world.lake, {table_path("parts", key): parquet(table) for key, table in tables.items()})
+    found = world.main.tables("parts")
+    assert_frame_equal(found, pl.concat(tables.values(), how="diagonal"))
+
+
+def test_partitions_whose_columns_changed_their_type_are_not_read_together(world):
+    earlier, now = pl.DataFrame({"part": ["a"], "size": ["1"]}), rows(("b", 2))
+    publish_by_hand(
+        world.lake, {table_path("parts", "d1"): parquet(earlier), table_path("parts", "d2"): parquet(now)}
+    )
+    with pytest.raises(pl.exceptions.SchemaError, match="size"):
+        world.main.tables("parts")
+
+
+def test_every_partition_that_was_read_is_among_the_reads(world):
+    keys = ["d1", "d2", "d3"]
+    publish_by_hand(world.lake, {table_path("parts", key): parquet(rows((key, 1))) for key in keys})
+    some, everything = world.main, world.main
+    some.columns("parts", ("part",), schema=Parts, partitions=keys[:2])
+    everything.tables("parts")
+    assert some.reads == {table_path("parts", key) for key in keys[:2]}
+    assert everything.reads == {table_path("parts", key) for key in keys}
+
+
+def test_a_partition_that_was_never_published_is_not_found_among_many(world):
+    publish_by_hand(world.lake, {table_path("parts", "d1"): parquet(rows(("a", 1)))})
+    with pytest.raises(FileNotFoundError, match=r"parts/d9\.parquet"):
+        world.main.columns("parts", ("part",), schema=Parts, partitions=["d1", "d9"])
+
+
 def test_a_missing_table_is_named_with_what_to_do(world):
     with pytest.raises(FileNotFoundError, match=r"parts\[d9\] is not published .* materialize it first"):
         world.main.table("parts", "d9")
@@ -368,6 +431,38 @@ def test_a_release_brings_the_candidate_and_its_row_in_one_transaction_with_its_
     assert world.lake.tags() == {"v1.0.0": newest.id}
 
 
+def test_of_two_runs_that_bring_one_candidate_at_once_one_brings_it_and_both_end_well(world):
+    world.run(parts, "d1")
+    world.run(training_request, "c1")
+    world.run(model, "c1")
+    world.run(parts, "d2")
+    others = iter([released])
+
+    @dg.asset(**TOTAL.arguments)
+    def total(context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]) -> Audited:
+        candidate = tables.candidate("c1").commit
+        is_there = tables.snapshot(context).has("model", "c1")
+        for other in others:
+            world.run(other, key="c1")
+        yield from TOTAL.audited(rows(("total", int(is_there))), merges=candidate)
+
+    assert world.run(total).success
+    assert world.main.table("total")["size"].to_list() == [1]
+    assert [commit.metadata.get("asset") for commit in world.lake.log("main")][:2] == ["total", "released"]
+
+
+def test_a_lakefs_that_is_down_is_named_in_the_error_of_the_step_with_what_to_do(
+    world, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(lakefs_server, "_RETRIES", False)
+    world.use(LakeFSLake("http://127.0.0.1:1", "key", "secret", "cv-assets", tmp_path / "cache"))
+    (failure,) = world.run(parts, "d1").get_step_failure_events()
+    assert failure.step_failure_data.error.cause.message == (
+        "resources.lake.LakeUnreachableError: lakeFS at http://127.0.0.1:1 does not answer: start it or correct "
+        "LAKEFS_ENDPOINT; nothing is lost, re-execute the run from failure\n"
+    )
+
+
 class DyingLake:
     """A lake whose process dies just before the given verb."""
 
@@ -402,3 +497,22 @@ def test_a_tag_lost_to_a_crash_is_set_by_the_next_publication(world):
     world.use(world.lake)
     assert world.run(released, key="c1").success
     assert world.lake.tags() == {"v1.0.0": published}
+
+
+@pytest.mark.lakefs
+def test_other_programs_read_a_table_at_a_commit_or_tag_through_lakefs_s_s3_gateway(
+    world, lakefs_lake, lakefs_server
+):
+    world.use(lakefs_lake)
+    for key in ("d1", "d2"):
+        assert world.run(parts, key).success
+    commit = lakefs_lake.resolve("main")
+    lakefs_lake.tag("v1.0.0", commit)
+    options = {
+        "aws_access_key_id": lakefs_server.access_key_id,
+        "aws_secret_access_key": lakefs_server.secret_access_key,
+        "aws_endpoint_url": lakefs_server.endpoint,
+    }
+    for ref in (commit, "v1.0.0"):
+        place = f"s3://{lakefs_lake.repository}/{ref}/tables/parts/*.parquet"
+        assert pl.scan_parquet(place, storage_options=options).collect().equals(world.main.tables("parts"))

@@ -9,7 +9,11 @@ from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
+from resources import lakefs_server
+from resources.lake import LakeUnreachableError
+from resources.lakefs_lake import LakeFSLake
 from resources.partitions import deliveries
+from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 
 
@@ -183,3 +187,13 @@ def test_two_ticks_never_look_at_once(spec_in_force, drop, tick, deployment):
     with FileLock(deployment.data_dir / "deliveries" / "look.lock"):
         assert tick().skip_message == "Another tick is looking at the inbox."
     assert len(tick().run_requests) == 1
+
+
+def test_a_lakefs_that_is_down_is_named_in_the_error_of_the_tick_with_what_to_do(
+    tick, deployment, resources, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(lakefs_server, "_RETRIES", False)
+    lake = LakeFSLake("http://127.0.0.1:1", "key", "secret", "cv-assets", tmp_path / "cache")
+    resources["tables"] = Tables(deployment, lake)
+    with pytest.raises(LakeUnreachableError, match=r"lakeFS at .* does not answer: start it or correct"):
+        tick()

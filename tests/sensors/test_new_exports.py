@@ -1,5 +1,7 @@
 """The sensor takes each settled export once, and says why it does nothing."""
 
+from resource import RUSAGE_SELF, getrusage
+
 import dagster as dg
 import pytest
 from by_hand import edit_spec
@@ -117,3 +119,23 @@ def test_a_request_whose_tick_died_is_made_again(tables, spec, folder, tick, ins
     assert instance.get_dynamic_partitions(exports.name) == [lost.partition_key]
     (again,) = tick().run_requests
     assert again.run_key == lost.run_key
+
+
+def test_a_file_of_a_gigabyte_fails_its_run_with_what_to_do_and_no_other_waits(
+    tables, spec, folder, tick, run_job
+):
+    publish(tables, spec=spec)
+    with (folder / "huge.csv").open("wb") as stream:
+        stream.truncate(1_000_000_000)
+    (folder / "votes.json").write_bytes(coco([("a.png", "ann", "sound")]))
+    tick()
+    refused, other = tick().run_requests
+    assert other.partition_key.startswith("votes-")
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    failed = run_job(refused)
+    assert (getrusage(RUSAGE_SELF).ru_maxrss - before) < 300_000  # kB, of which libraries take most
+    assert not failed.success
+    said = failed.failure_data_for_node("annotations").user_failure_data.description
+    assert said.startswith("huge.csv: it has 1000.0 MB: expected at most 200 MB (`labels.max_export_mb`")
+    (folder / "votes.json").unlink()
+    assert f"huge.csv was not taken: run {failed.run_id} failed and says why" in reason(tick())

@@ -122,6 +122,69 @@ def test_hostile_files_are_rows_with_a_reason_and_their_bytes_stay_as_they_came(
     assert checks(result)["files_are_accounted_for"].description == "Of 5 claimed files: 5 taken."
 
 
+def everything_below(folder):
+    return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+def test_nothing_private_is_kept_in_lake_tables_or_logs_when_the_spec_says_strip(
+    deliver, take_in, tables, deployment, materialize, capfd
+):
+    edit_spec(deployment, "  after: move", "  metadata: strip\n  after: move")
+    materialize([project_spec])
+    secret = "Jane Doe SN-1234"  # noqa: S105
+    private = make_frames.exif({271: secret, 274: 1, 315: secret, 42033: secret})
+    photo = make_frames.jpeg_with_exif(make_frames.jpeg(cell(1)), private)
+    files = {
+        name(1, of=5): photo + secret.encode(),
+        name(2, of=5): make_frames.png_with(make_frames.png(cell(2)), b"tEXt", f"Author\0{secret}".encode()),
+        name(3, of=5): photo[:2000],
+        name(4, of=5): secret.encode(),
+        name(5, of=5): make_frames.tiff(cell(5)) + secret.encode(),
+    }
+    key = deliver(files)
+    result = take_in(key)
+    head = tables.head()
+    raw, prepared = head.table("raw_frames", key), head.table("prepared_frames", key)
+    stored = [head.read(path) for path in raw["path"]]
+    assert [hashlib.sha256(content).hexdigest() for content in stored] == raw["frame_id"].to_list()
+    assert [len(content) for content in stored] == raw["size_bytes"].to_list()
+    assert raw["camera_metadata"].to_list() == [None] * 5
+    assert prepared["reason"].to_list() == ["ok", "ok", *["unreadable"] * 3]
+    assert [text.split("; ")[0] for text in prepared["detail"][2:]] == [
+        "withheld: its metadata cannot be stripped, for it ends too early",
+        "withheld: its metadata cannot be stripped, for it is no picture whose header can be read",
+        "withheld: its metadata cannot be stripped, for it is a TIFF: have the camera write PNG, or let "
+        "`acquisition.metadata` be `keep`",
+    ]
+    assert checks(result)["files_are_accounted_for"].description == "Of 5 claimed files: 5 taken."
+    assert secret.encode() not in b"".join(stored)
+    assert secret.encode() not in everything_below(deployment.data_dir / "lake")
+    assert secret.encode() not in everything_below(deployment.cache_dir)
+    assert secret not in str(raw.to_dicts()) + str(prepared.to_dicts())
+    assert secret not in str(metadata(result, "raw_frames")) + str(metadata(result, "prepared_frames"))
+    assert secret not in "".join(capfd.readouterr())
+
+    take_in(key)
+    volatile = ("arrived_at", "received_at")
+    assert tables.head().table("raw_frames", key).drop(volatile).equals(raw.drop(volatile))
+
+
+def test_a_setting_of_metadata_that_changed_refuses_to_read_a_delivery_another_way(
+    deliver, take_in, tables, deployment, materialize
+):
+    private = make_frames.exif({315: "Jane Doe"})
+    key = deliver({name(1, of=1): make_frames.jpeg_with_exif(make_frames.jpeg(cell()), private)})
+    take_in(key)
+    edit_spec(deployment, "  after: move", "  metadata: strip\n  after: move")
+    publish_by_hand(
+        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
+    )
+    said = checks(take_in(key, raise_on_error=False))["captures_stay"]
+    assert not said.passed
+    assert "`metadata` of the spec changed" in said.description
+    assert f"frame_id {tables.head().table('raw_frames', key)['frame_id'][0]} → " in said.description
+
+
 def test_equal_pictures_have_one_prepared_file_though_their_files_differ(deliver, take_in, tables):
     import cv2
 
@@ -230,9 +293,9 @@ def test_what_was_taken_in_stays_as_it_was_read_when_the_pattern_of_file_names_c
     assert "raw_frames is not published: it failed captures_stay" in failure(result)
     assert said.description == (
         f"3 of 3 published captures would be others, such as {name(1)}: part m01c001 → m01c001.png. "
-        "`acquisition.file_name` or `time_format` of the spec changed. What was taken in stays as it was read: nothing "
-        "has to be done, and new deliveries are read the new way. To materialize this one again, put the earlier "
-        "pattern back."
+        "`acquisition.file_name`, `time_format` or `metadata` of the spec changed. What was taken in stays as it was "
+        "read: nothing has to be done, and new deliveries are read the new way. To materialize this one again, put "
+        "the earlier setting back."
     )
     assert tables.head().table("raw_frames", key).equals(before)
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -252,6 +253,46 @@ def test_the_same_file_dropped_again_is_not_taken_twice(line):
     assert (line.names(), line.inbox(), line.taken()) == (["a.png"], [], ["a.png"] * 3)
     outcomes = Counter(receipt.outcome for _, receipts in line.lake.values() for receipt in receipts.values())
     assert outcomes == {"taken": 1, "repeated": 2}
+
+
+def test_a_file_that_is_stripped_is_recognised_by_its_own_bytes_and_by_its_picture(tmp_path):
+    line = Line(tmp_path, acquisition(metadata="strip"))
+    photo = make_frames.jpeg(make_frames.cell())
+    came = make_frames.jpeg_with_exif(photo, make_frames.exif({315: "Jane Doe"}))
+    line.drop("a.jpg", came)
+    (delivery,) = line.tick(2).closed
+    first = line.publish(delivery.key)
+    assert first.rows["frame_id"].to_list() == [hashlib.sha256(photo).hexdigest()]
+    assert first.receipts["a.jpg"] == Receipt("taken", hashlib.sha256(came).hexdigest())
+    line.tick()
+    again = line.read(delivery.key)
+    volatile = ("received_at", "arrived_at")
+    assert again.rows.drop(volatile).equals(first.rows.drop(volatile))
+    assert again.receipts == first.receipts
+
+    line.drop("a.jpg", came)  # the same file
+    line.tick(2)
+    line.run_all()
+    line.drop("a.jpg", photo)  # the same picture in another file
+    line.tick(2)
+    line.run_all()
+    outcomes = [receipts["a.jpg"].outcome for _, receipts in line.lake.values()]
+    assert outcomes == ["taken", "repeated", "repeated"]
+    assert line.captures() == [("a.jpg", hashlib.sha256(photo).hexdigest())]
+
+
+def test_a_file_that_could_not_be_stripped_comes_back_when_its_writer_goes_on(tmp_path):
+    line = Line(tmp_path, acquisition(metadata="strip"))
+    photo = make_frames.jpeg(make_frames.cell())
+    line.drop("a.jpg", photo[:1000])
+    (delivery,) = line.tick(2).closed
+    assert not line.publish(delivery.key).receipts["a.jpg"].whole
+    line.tick()
+    (put_away,) = line.box.taken.rglob("a.jpg")
+    put_away.write_bytes(photo)
+    line.tick(4)
+    line.run_all()
+    assert hashlib.sha256(photo).hexdigest() in [frame_id for _, frame_id in line.captures()]
 
 
 def test_kept_files_stay_and_are_not_taken_twice_even_when_the_memory_is_lost(keeping):

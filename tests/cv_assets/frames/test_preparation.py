@@ -58,6 +58,48 @@ def test_a_rejected_frame_says_why_with_its_score_and_the_bound_it_broke(content
     assert frame.detail or frame.score is not None
 
 
+def tiff_that_claims(**tags):
+    """A TIFF of 64 x 64 grey pixels that are there, with other claims."""
+    tags = {"width": 64, "height": 64, "bits": 8, "channels": 1, "rows": 64} | tags
+    numbers = {
+        "width": 256, "height": 257, "bits": 258, "channels": 277, "rows": 278, "tile_width": 322, "tile_height": 323,
+    }  # fmt: skip
+    said = {numbers[name]: value for name, value in tags.items()} | {262: 1, 273: 8, 279: 4096}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(said.items()))
+    start = struct.pack("<I", 8 + 4096)
+    return b"II*\x00" + start + bytes(4096) + struct.pack("<H", len(said)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "detail"),
+    [
+        (tiff_that_claims(channels=5), "unreadable", "it has 5 channels of 8 bits, expected at most 4 of 16"),
+        (
+            tiff_that_claims(channels=60_000, bits=16),
+            "unreadable",
+            "it has 60000 channels of 16 bits, expected",
+        ),
+        (tiff_that_claims(bits=64), "unreadable", "it has 1 channels of 64 bits, expected at most 4 of 16"),
+        (tiff_that_claims(rows=1 << 24), "too_large", "one of its tiles or strips takes 1073741824 bytes"),
+        (
+            tiff_that_claims(tile_width=1 << 15, tile_height=1 << 15, channels=4),
+            "too_large",
+            "one of its tiles or strips takes 4294967296 bytes",
+        ),
+    ],
+)
+def test_a_small_picture_that_takes_much_memory_is_not_decoded(content, reason, detail, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    frame = prepare(content, Preparation())
+    assert frame.reason == reason
+    assert detail in frame.detail
+
+
+def test_a_tiff_in_one_strip_is_read_however_it_says_so():
+    for rows in (64, 65, 4096, (1 << 32) - 1):
+        assert decode(tiff_that_claims(rows=rows), max_pixels=100_000) is not None
+
+
 def test_a_frame_at_its_bound_is_accepted():
     focus = statistics(CELL)["focus"]
     assert prepare(make_frames.png(CELL), Preparation(bounds=Bounds(min_focus=focus))).accepted

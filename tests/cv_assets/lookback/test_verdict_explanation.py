@@ -162,7 +162,8 @@ def test_a_question_makes_no_lake_where_there_is_none(deployment, capsys, tmp_pa
     elsewhere = replace(deployment, data_dir=tmp_path / "typo")
     assert main(["bright"], elsewhere) == 1
     assert capsys.readouterr().err == (
-        f"There is no lake in {tmp_path / 'typo'}.\nThe data folder is {tmp_path / 'typo'}; CV_DATA names another.\n"
+        f"There is no lake in {tmp_path / 'typo' / 'lake'}.\n"
+        f"The data folder is {tmp_path / 'typo'}; CV_DATA names another.\n"
     )
     assert not (tmp_path / "typo").exists()
 

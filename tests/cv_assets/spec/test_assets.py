@@ -78,6 +78,17 @@ def test_weights_from_the_hub_must_be_there(deployment):
     assert "resnet18.a1_in1k" in told
 
 
+def test_weights_that_are_only_to_be_had_as_a_pickle_are_not_on_the_hub(deployment):
+    text = deployment.spec_file.read_text()
+    source = "source: package\n        name: efficientnet_lite0\n"
+    hub = text.replace(source, "source: hub\n").replace("tf_efficientnet_lite0", "gcvit_xxtiny.in1k")
+    (told,) = check_architectures(parse_spec(hub, "spec.yaml"))
+    assert told.endswith(
+        "timm's hub has no pretrained weights 'gcvit_xxtiny.in1k' as safetensors, expected another "
+        "`weights.source`, for it has none"
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -1,10 +1,17 @@
 """Backbones and where their weights come from."""
 
 import hashlib
-from collections.abc import Callable
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
@@ -13,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from cv_assets.spec.load import load_spec
 from cv_assets.spec.training import WEIGHT_PACKAGES, Model
-from cv_assets.training.backbones import PACKAGES, load_backbone, package_file, restore_backbone
+from cv_assets.training.backbones import PACKAGES, Backbone, load_backbone, package_file, restore_backbone
 from cv_assets.training.tensors import to_bytes
 from resources.deployments import ROOT
 
@@ -71,6 +78,84 @@ def test_a_pickle_checkpoint_is_refused(make_model: MakeModel, tmp_path: Path):
     torch.save(timm.create_model("test_efficientnet").state_dict(), file)
     with pytest.raises(ValueError, match=r"weights.pth is not a safetensors file .* can run code"):
         load_backbone(make_model(weights={"source": "file", "name": str(file)}), seed=0, cache_dir=tmp_path)
+
+
+@contextmanager
+def hub(files: dict[str, bytes]) -> Iterator[str]:
+    """A stand-in for timm's hub on this machine: the files of every model."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            content = files.get(self.path.rpartition("/")[2])
+            self.send_response(404 if content is None else 200)
+            if content is None:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content or b"")
+
+        do_GET = do_HEAD  # noqa: N815  (as the library calls it)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def load_from_hub(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """`load_from_hub({file name: bytes})`: the backbone as timm gets it where the hub has these files."""
+
+    def load(files: dict[str, bytes]) -> Backbone:
+        with hub(files) as address:
+            template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            for name, value in {
+                "ENDPOINT": address,
+                "HUGGINGFACE_CO_URL_TEMPLATE": template,
+                "HF_HUB_CACHE": str(tmp_path),
+                "HF_HUB_DISABLE_XET": True,
+            }.items():
+                monkeypatch.setattr(huggingface_hub.constants, name, value)
+            model = make_model("test_vit.r160_in1k", weights={"source": "hub"})
+            return load_backbone(model, seed=0, cache_dir=tmp_path)
+
+    return load
+
+
+def test_the_hub_s_safetensors_are_loaded(load_from_hub: Callable[..., Backbone]):
+    source = timm.create_model("test_vit", num_classes=1000)
+    backbone = load_from_hub({"model.safetensors": to_bytes(source.state_dict())})
+    assert torch.equal(backbone.module.cls_token, source.cls_token)
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self._folder),)
+
+
+def test_a_pickle_on_the_hub_is_never_read(load_from_hub: Callable[..., Backbone], tmp_path: Path):
+    trap, weights = io.BytesIO(), io.BytesIO()
+    torch.save({"weight": Trap(tmp_path / "sprung")}, trap)
+    torch.save(timm.create_model("test_vit").state_dict(), weights)
+    for pickled in (trap.getvalue(), weights.getvalue()):
+        with pytest.raises(
+            ValueError, match=r"no model\.safetensors of test_vit\.r160_in1k, .* pickle, which can run code"
+        ):
+            load_from_hub({"pytorch_model.bin": pickled})
+    with pytest.raises(ValueError, match=r"^model\.safetensors is not a safetensors file .* can run code"):
+        load_from_hub({"model.safetensors": trap.getvalue(), "pytorch_model.bin": trap.getvalue()})
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_a_missing_file_is_named(make_model: MakeModel, tmp_path: Path):

@@ -1,0 +1,297 @@
+"""Whether the lake still holds what was written: every object is read anew, and every row that names one is followed.
+
+An object whose name holds a sha256 must have that hash, a row that states one is held to it. The first state that is
+verified is read whole; of each other one only what differs from it, so that no object is read twice for nothing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+import polars as pl
+
+from cv_assets.upkeep.schema import LakeVerification
+from cv_assets.words import counted
+from resources.lake import DamagedError, Lake, RefNotFoundError
+
+THREADS: Final = 8
+
+_HASH_IN_NAME: Final = r"([0-9a-f]{64})(?:\.[^/]*)?$"
+_RESTORE: Final = "Restore the object from a backup of the lake: any copy with the right sha256 is right."
+_ASK: Final = "Nothing in the product does this: find out who wrote there, and publish the table again."
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A column whose cells name objects: at the table's own commit, or at the one in the column `commit`.
+
+    `table` may hold `*`. `sha256` is the column that states the object's hash, `key` the one that names the row.
+    """
+
+    table: str
+    column: str
+    key: str
+    sha256: str = ""
+    commit: str = ""
+
+
+POINTERS: Final = (
+    Pointer("raw_frames", "path", "capture_id", sha256="frame_id"),
+    Pointer("prepared_frames", "path", "capture_id"),
+    Pointer("annotations", "evidence", "annotation_id"),
+    Pointer("rejected_annotations", "evidence", "annotation_id"),
+    Pointer("split_table", "path", "frame_id"),
+    Pointer("*_checkpoint", "weights", "model", sha256="weights_sha256"),
+    Pointer("*_checkpoint", "backbone", "model"),
+    Pointer("drift_reference", "values", "statistic"),
+    Pointer("drift_reference", "arrays", "statistic"),
+    Pointer("drift_metrics", "values", "statistic"),
+    Pointer("inspections", "raw_path", "capture_id", sha256="frame_id"),
+    Pointer("inspections", "prepared_path", "capture_id"),
+    Pointer("review_queue", "path", "frame_id", sha256="frame_id"),
+    Pointer("review_worklist", "path", "frame_id", sha256="frame_id"),
+    Pointer("alarms", "page", "alarm_id"),
+    Pointer("verdict_explanation", "path", "number", commit="commit"),
+)
+"""Every column of every table that names objects."""
+
+STATES: Final = {
+    "releases": ("candidate", "candidate_commit"),
+    "training_request": ("candidate", "base_commit"),
+}
+"""Tables whose rows name a state of the whole lake: the columns of the row's key and of the commit."""
+
+_POINTING: Final = {
+    "table": pl.String, "row": pl.String, "commit": pl.String, "path": pl.String, "stated": pl.String
+}  # fmt: skip
+_STORED: Final = {"path": pl.String, "sha256": pl.String, "wrong": pl.String}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was looked at, and what is wrong: rows of LakeVerification. `pointing` counts rows that name an object."""
+
+    states: int
+    objects: int
+    pointing: int
+    problems: pl.DataFrame
+
+
+def refs_of(lake: Lake, branch: str) -> list[str]:
+    """The commits of every branch and tag, the branch's own first, each once."""
+    commits = [lake.resolve(branch), *lake.branches().values(), *lake.tags().values()]
+    return list(dict.fromkeys(commits))
+
+
+def verify(lake: Lake, commits: Sequence[str]) -> Verification:
+    """Every object as of these commits, and as of those that their rows name. Raises RefNotFoundError for `commits`."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        walk = _Walk(lake, pool)
+        for commit in commits:
+            walk.visit(commit)
+        return Verification(len(walk.visited), walk.objects, walk.pointing, _sorted(walk.problems))
+
+
+class _Walk:
+    """Goes from state to state, each once, and gathers problems."""
+
+    def __init__(self, lake: Lake, pool: ThreadPoolExecutor) -> None:
+        self._lake, self._pool = lake, pool
+        self._base = ""
+        self._stored, self._followed = pl.DataFrame(schema=_STORED), pl.DataFrame(schema=_POINTING)
+        self.visited: set[str] = set()
+        self.problems: list[pl.DataFrame] = []
+        self.objects = self.pointing = 0
+
+    def visit(self, commit: str) -> None:
+        """Verify one state, then those that its rows name."""
+        waiting = [commit]
+        while waiting:
+            state = waiting.pop()
+            if state not in self.visited:
+                self.visited.add(state)
+                waiting += self._verify(state)
+
+    def _verify(self, commit: str) -> list[str]:
+        """The states that the rows of this one name."""
+        new, other = self._differences(commit)
+        read = self._read(commit, new)
+        stored = pl.concat([self._stored.filter(~pl.col("path").is_in(other)), read])
+        sound = read.filter(pl.col("wrong").is_null())["path"]
+        tables = list(filter(_is_table, sound))
+        pointing = self._pointing(commit, tables)
+        # Of a table that is the base's, only the rows can be wrong here that point to what is not the base's.
+        same = self._followed.filter(~pl.col("table").is_in(other), pl.col("path").is_in(other))
+        followed = self._elsewhere(pl.concat([pointing, same]), stored)
+        self.problems += [misnamed(commit, read, pointing), astray(commit, followed)]
+        if not self._base:
+            self._base, self._stored, self._followed = commit, stored, pointing
+        return self._named_states(commit, tables)
+
+    def _differences(self, commit: str) -> tuple[list[str], list[str]]:
+        """The paths that the base has not so, and those that this state has not as the base has them."""
+        if not self._base:
+            return self._lake.paths(commit), []
+        changes = self._lake.diff(self._base, commit)
+        new = [change.path for change in changes if change.kind != "removed"]
+        return new, [change.path for change in changes if change.kind != "added"]
+
+    def _read(self, commit: str, paths: Sequence[str]) -> pl.DataFrame:
+        self.objects += len(paths)
+        rows = self._pool.map(lambda path: (path, *_hash(self._lake, commit, path)), paths)
+        return pl.DataFrame(list(rows), schema=_STORED, orient="row")
+
+    def _pointing(self, commit: str, tables: Iterable[str]) -> pl.DataFrame:
+        """The rows of these tables that name an object."""
+        found = self._pool.map(lambda path: _follow(self._lake, commit, path), tables)
+        rows = pl.concat([pl.DataFrame(schema=_POINTING), *(one for some in found for one in some)])
+        self.pointing += rows.height
+        return rows
+
+    def _elsewhere(self, pointing: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+        """`pointing` with what is stored there: at this state, or at the one that the row names."""
+        own, other = pointing.filter(commit=""), pointing.filter(pl.col("commit") != "")
+        named = other.select("commit", "path").unique(maintain_order=True).rows()
+        read = self._pool.map(lambda one: (*one, *_hash(self._lake, *one)), named)
+        found = pl.DataFrame(list(read), schema={"commit": pl.String, **_STORED}, orient="row")
+        here = own.join(stored.with_columns(there=True), on="path", how="left", maintain_order="left")
+        there = other.join(found.with_columns(there=True), on=["commit", "path"], how="left")
+        return pl.concat([here, there.select(here.columns)])
+
+    def _named_states(self, commit: str, tables: Iterable[str]) -> list[str]:
+        states = []
+        for path in tables:
+            table = _asset(path)
+            if table in STATES:
+                key, column = STATES[table]
+                rows = pl.read_parquet(self._lake.fetch(commit, path), columns=[key, column])
+                states += [one for row in rows.rows() for one in self._state(commit, path, key, *row)]
+        return states
+
+    def _state(self, commit: str, table: str, key: str, named_by: str, state: str) -> list[str]:
+        try:
+            return [self._lake.resolve(state)]
+        except RefNotFoundError:
+            wrong = "The row names this commit, which the lake does not hold."
+            row = (commit, state, table, f"{key}={named_by}", 1, wrong, _RESTORE.replace("object", "commit"))
+            self.problems.append(_problems([row]))
+            return []
+
+
+def misnamed(commit: str, stored: pl.DataFrame, pointing: pl.DataFrame) -> pl.DataFrame:
+    """Problems of objects by themselves: bytes that are not those of the name, and damage that no row points to."""
+    wrong = stored.with_columns(named=pl.col("path").str.extract(_HASH_IN_NAME)).filter(
+        (pl.col("named") != pl.col("sha256"))
+        | (pl.col("wrong").is_not_null() & ~pl.col("path").is_in(pointing["path"].implode()))
+    )
+    rows = [
+        (commit, path, "", "", 0, damage or f"Its bytes have the sha256 {sha256}, not {named}.", _RESTORE)
+        for path, sha256, damage, named in wrong.select("path", "sha256", "wrong", "named").iter_rows()
+    ]
+    return _problems(rows)
+
+
+def astray(commit: str, followed: pl.DataFrame) -> pl.DataFrame:
+    """Problems of rows that point to nothing, to damage, or to bytes other than they state.
+
+    `followed` has the columns of pointing rows beside those of what is stored there; `there` is null for nothing.
+    """
+    missing = pl.col("there").is_null()
+    other = pl.col("stated") != pl.col("sha256")
+    wrong = followed.filter(missing | pl.col("wrong").is_not_null() | other).with_columns(
+        said=pl.when(missing)
+        .then(pl.lit("There is no such object at this commit."))
+        .when(pl.col("wrong").is_not_null())
+        .then("wrong")
+        .otherwise(pl.format("The row states the sha256 {}, its bytes have {}.", "stated", "sha256")),
+        do=pl.when(other.fill_null(False)).then(pl.lit(_ASK)).otherwise(pl.lit(_RESTORE)),
+    )
+    at = pl.when(pl.col("commit") == "").then(pl.lit(commit)).otherwise("commit").alias("commit")
+    grouped = wrong.group_by(at, "path", "table", maintain_order=True).agg(
+        row=pl.col("row").first(),
+        rows=pl.len().cast(pl.Int64),
+        wrong=pl.col("said").first(),
+        do=pl.col("do").first(),
+    )
+    return _problems(grouped.select(LakeVerification.column_names()).rows())
+
+
+def in_words(found: Verification) -> str:
+    """One sentence."""
+    read = f"{counted(found.objects, 'object')} of {counted(found.states, 'state')} read"
+    about = found.problems["path"].n_unique()
+    wrong = f"{counted(found.problems.height, 'problem')} with {counted(about, 'object')}"
+    sound = "all is as it was written"
+    return f"{read}, {counted(found.pointing, 'row')} followed: {wrong if about else sound}."
+
+
+def told(problem: Mapping[str, Any]) -> str:
+    """One problem on one line."""
+    about = f", {problem['table']}: {problem['row']}" if problem["table"] else ""
+    more = f" and {problem['rows'] - 1} more rows" if problem["rows"] > 1 else ""
+    where = f"{problem['path']} at {problem['commit'][:12]}{about}{more}"
+    return f"{where}: {problem['wrong']} {problem['do']}"
+
+
+def _hash(lake: Lake, commit: str, path: str) -> tuple[str | None, str | None]:
+    """The hash, and what is wrong."""
+    try:
+        return lake.sha256(commit, path), _no_table(lake, commit, path) if _is_table(path) else None
+    except (DamagedError, FileNotFoundError, RefNotFoundError) as error:
+        return None, f"{str(error).rstrip('.')}."
+
+
+def _no_table(lake: Lake, commit: str, path: str) -> str | None:
+    try:
+        pl.read_parquet_schema(lake.fetch(commit, path))
+    except pl.exceptions.PolarsError as error:
+        return f"It is no table: {error}."
+    return None
+
+
+def _follow(lake: Lake, commit: str, path: str) -> Iterator[pl.DataFrame]:
+    """The rows of one table that name an object, by column."""
+    pointers = [one for one in POINTERS if fnmatchcase(_asset(path), one.table)]
+    if not pointers:
+        return
+    file = lake.fetch(commit, path)
+    known = pl.read_parquet_schema(file)
+    for pointer in pointers:
+        # A table of an earlier contract may lack a column.
+        if {pointer.column, pointer.key} <= known.keys():
+            wanted = {pointer.column, pointer.key, pointer.sha256, pointer.commit} & known.keys()
+            yield _rows(pl.read_parquet(file, columns=sorted(wanted)), path, pointer)
+
+
+def _rows(rows: pl.DataFrame, path: str, pointer: Pointer) -> pl.DataFrame:
+    def cells(column: str, absent: str | None) -> pl.Expr:
+        return pl.col(column) if column in rows.columns else pl.lit(absent, pl.String)
+
+    return rows.filter(pl.col(pointer.column).is_not_null()).select(
+        table=pl.lit(path),
+        row=pl.format(f"{pointer.key}={{}}", pl.col(pointer.key)),
+        commit=cells(pointer.commit, ""),
+        path=pl.col(pointer.column),
+        stated=cells(pointer.sha256, None),
+    )
+
+
+def _is_table(path: str) -> bool:
+    return path.startswith("tables/")
+
+
+def _asset(path: str) -> str:
+    """The asset whose table lies there."""
+    return re.split(r"[/.]", path.removeprefix("tables/"))[0]
+
+
+def _problems(rows: Sequence[tuple[object, ...]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict(LakeVerification.create_empty().schema), orient="row")
+
+
+def _sorted(problems: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    every = pl.concat([_problems([]), *problems])
+    return every.unique(LakeVerification.primary_key(), maintain_order=True).sort("path", "table", "commit")

@@ -1,0 +1,61 @@
+"""Any sequence of operations, also of processes that die between them, leaves a lake as a small model says.
+
+The model is a test (tests/resources/test_lake_model.py); here it runs in its thorough profile, on other sequences every
+time.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any, Final
+
+from demo.lakes import EMBEDDED, LAKEFS
+from proofs import lakes
+from proofs.proof import Proof
+from resources.deployments import ROOT
+
+ASKED: Final = (
+    "After any sequence of operations on a lake, with writers killed in between, every ref, every commit "
+    "and every object reads as a model says; nothing that was acknowledged is lost."
+)
+
+_TESTS: Final = ROOT / "tests" / "resources" / "test_lake_model.py"
+_OF: Final = {
+    EMBEDDED: "test_the_embedded_lake_is_as_the_model_says",
+    LAKEFS: "test_a_lakefs_is_as_the_model_says",
+}
+_EXAMPLES: Final = re.compile(r"(\d+) passing examples?, (\d+) failing examples?, (\d+) invalid examples?")
+
+
+def prove(profile: str = "thorough") -> Proof:
+    """As many sequences as the profile of hypothesis tries."""
+    figures = {kind: lakes.missing(kind) or _tried(test, profile) for kind, test in _OF.items()}
+    tried = {kind: one for kind, one in figures.items() if isinstance(one, dict)}
+    wrong = [kind for kind, one in tried.items() if one["outcome"] != "passed"]
+    sequences = sum(one["sequences"] for one in tried.values())
+    why = f"{sequences} sequences on {' and '.join(tried)} went as the model says."
+    return Proof(ASKED, not wrong, f"Not so on {' and '.join(wrong)}." if wrong else why, figures)
+
+
+def _tried(test: str, profile: str) -> dict[str, Any]:
+    command = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "--hypothesis-show-statistics",
+        f"{_TESTS}::{test}",
+    )
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HYPOTHESIS_PROFILE": profile}
+    )
+    found = [tuple(map(int, one)) for one in _EXAMPLES.findall(done.stdout)]
+    # pytest ends well, too, when it skipped what it was asked for.
+    passed = done.returncode == 0 and "1 passed" in done.stdout
+    return {
+        "outcome": "passed" if passed else "\n".join(done.stdout.splitlines()[-40:]),
+        "sequences": sum(passing for passing, _, _ in found),
+        "profile": profile,
+    }

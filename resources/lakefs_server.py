@@ -1,0 +1,159 @@
+"""The connection to a lakeFS server: what is sent again, how long is waited, and what is said when nothing answers.
+
+The vendor's packages wait for ever, and name no server.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.client import IncompleteRead
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import lakefs
+import urllib3
+from lakefs.exceptions import (
+    BadRequestException,
+    ConflictException,
+    NotFoundException,
+    api_exception_handler,
+)
+from lakefs_sdk.models.branch_protection_rule import BranchProtectionRule
+
+from resources.lake import LakeError, LakeUnreachableError
+from resources.lake_names import MAIN
+
+if TYPE_CHECKING:
+    from resources.lakefs_lake import LakeFSLake
+
+THREADS = 8
+PAGE = 1000
+_BUSY = {429, 502, 503, 504}
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+# What never reached the server may be sent again whatever it is; when the answer was lost, only what reads. One that
+# hangs is waited for thrice at most.
+_RETRIES = urllib3.Retry(
+    total=4,
+    read=2,
+    allowed_methods={"GET", "HEAD"},
+    status_forcelist=_BUSY,
+    backoff_factor=0.2,
+    raise_on_status=False,
+)
+_CREATION_SECONDS = 5
+_PAUSES_SECONDS = (0.2, 1.0, 3.0)
+
+T = TypeVar("T")
+
+
+def connect(lake: "LakeFSLake") -> lakefs.Client:
+    """A client that waits a bounded time and raises LakeError, LakeUnreachableError in words."""
+    options = {"host": lake.endpoint, "username": lake.access_key_id, "password": lake.secret_access_key}
+    client = lakefs.Client(**options)  # type: ignore[no-untyped-call]
+    pool: urllib3.PoolManager = client.sdk_client.objects_api.api_client.rest_client.pool_manager
+    pool.connection_pool_kw |= {"maxsize": 2 * THREADS, "retries": _RETRIES}
+    request = pool.request
+
+    def request_in_time(*names: Any, **options: Any) -> urllib3.BaseHTTPResponse:
+        try:
+            # The SDK asks for "no time-out" by name, which outdoes one set on the pool.
+            answer = request(*names, **options | {"timeout": options.get("timeout") or _TIMEOUT})
+        except urllib3.exceptions.HTTPError as error:
+            raise _unreachable(lake) from error
+        if answer.status in _BUSY or not _says_its_length(answer):
+            raise _unreachable(lake)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise LakeError(
+                f"lakeFS at {lake.endpoint} refuses the keys: correct LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
+                "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"
+            )
+        return answer
+
+    setattr(pool, "request", request_in_time)  # noqa: B010  (mypy refuses to assign to a method)
+    return client
+
+
+def _says_its_length(answer: urllib3.BaseHTTPResponse) -> bool:
+    """One that does not is cut off in its head, and would pass for a whole one without a body."""
+    says = any(name in answer.headers for name in ("Content-Length", "Transfer-Encoding"))
+    return says or answer.status == HTTPStatus.NO_CONTENT
+
+
+def _unreachable(lake: "LakeFSLake") -> LakeUnreachableError:
+    return LakeUnreachableError(
+        f"lakeFS at {lake.endpoint} does not answer: start it or correct LAKEFS_ENDPOINT; nothing is lost, "
+        "re-execute the run from failure"
+    )
+
+
+def ensure_repository(client: lakefs.Client, lake: "LakeFSLake") -> list[str]:
+    """Make the repository and protect `main`, as far as not done yet; a sentence for each thing done."""
+    told = []
+    if not exists(client, lake):
+        _create_repository(client, lake)
+        told.append(f"Made the repository {lake.repository} on {lake.endpoint}.")
+    api = client.sdk_client.repositories_api
+    with api_exception_handler():
+        rules = api.get_branch_protection_rules(lake.repository)
+        if MAIN not in {rule.pattern for rule in rules}:
+            # At once: on a branch that was written to, protection takes seconds to work.
+            api.set_branch_protection_rules(lake.repository, [*rules, BranchProtectionRule(pattern=MAIN)])
+            told.append(f"Protected {MAIN}: it only takes merges.")
+    return told
+
+
+def _create_repository(client: lakefs.Client, lake: "LakeFSLake") -> None:
+    namespace = lake.storage_namespace or f"local://{lake.repository}"
+    try:
+        lakefs.Repository(lake.repository, client).create(namespace, MAIN)
+    except (ConflictException, BadRequestException):
+        # Another process may be just about to make it: first its storage is taken, then it is there.
+        deadline = time.monotonic() + _CREATION_SECONDS
+        while not exists(client, lake):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def exists(client: lakefs.Client, lake: "LakeFSLake") -> bool:
+    """Whether the server has the repository. Raises LakeUnreachableError where another program answers."""
+    try:
+        with api_exception_handler():
+            client.sdk_client.repositories_api.get_repository(lake.repository)
+    except NotFoundException:
+        return False
+    except ValueError as error:  # no lakeFS, but another program's page
+        raise _unreachable(lake) from error
+    return True
+
+
+def is_cut_short(error: LakeUnreachableError) -> bool:
+    """Whether the server began the answer, time and again, and never ended it."""
+    broken = getattr(error.__cause__, "reason", None)
+    return isinstance(broken, urllib3.exceptions.ProtocolError) and isinstance(
+        broken.args[-1], IncompleteRead
+    )
+
+
+def repeated(action: Callable[[], T], landed: Callable[[], T | None] = lambda: None) -> T:
+    """Act again after an answer was lost, unless `landed` finds that the action took place."""
+    for pause_seconds in _PAUSES_SECONDS:
+        try:
+            return action()
+        except LakeUnreachableError:
+            time.sleep(pause_seconds)
+            if (answer := landed()) is not None:
+                return answer
+    return action()
+
+
+def pages(
+    listing: Callable[..., Any], *names: str, amount: int | None = None, **wanted: Any
+) -> Iterator[Any]:
+    """All that a listing of the server has, asked for `amount` at a time."""
+    after = ""
+    while True:
+        page = listing(*names, after=after, amount=amount or PAGE, **wanted)
+        yield from page.results
+        if not page.pagination.has_more:
+            return
+        after = page.pagination.next_offset
