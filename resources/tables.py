@@ -333,10 +333,15 @@ class Tables(dg.IOManager):
     def _keep_refused(
         self, snapshot: Snapshot, asset: str, path: str, obj: Table, metadata: dict[str, str]
     ) -> None:
-        branch = self._short_lived("refused", asset)
-        self.lake.create_branch(branch, snapshot.commit)
+        work, branch = self._short_lived("work", asset), self._short_lived("refused", asset)
         message = f"{_table_name(metadata)}: refused by {', '.join(obj.refused_by)}"
-        commit = self.lake.commit(branch, {**obj.files, path: parquet(obj.rows)}, message, metadata)
+        self.lake.create_branch(work, snapshot.commit)
+        try:
+            commit = self.lake.commit(work, {**obj.files, path: parquet(obj.rows)}, message, metadata)
+            # Only now: a branch of refused data is never an empty one.
+            self.lake.create_branch(branch, commit)
+        finally:
+            self.lake.delete_branch(work)
         raise dg.Failure(
             f"{asset} is not published: it failed {', '.join(obj.refused_by)}. "
             f"The refused data waits on branch {branch}.",

@@ -126,7 +126,7 @@ def reason_to_refuse(
 def roll_back(
     history: pl.DataFrame, *, version: str, conclusion: Conclusion, policy: Release
 ) -> pl.DataFrame:
-    """`history` and a row that puts `version` back in force.
+    """`history` and a row that puts `version` back in force; the same rollback again leaves the history as it is.
 
     Raises NotAllowedError for a version that never was in force, the one that is, or a person who may not.
     """
@@ -138,8 +138,11 @@ def roll_back(
     if released.is_empty():
         known = ", ".join(history.filter(pl.col("outcome") == "released")["version"]) or "none"
         raise NotAllowedError(f"{version} was never in force; released versions: {known}")
+    why = conclusion.why or f"back to {version}"
     now = release_in_force(history)
     if now and now["version"] == version:
+        if (now["outcome"], now["approver"], now["why"]) == ("rolled_back", conclusion.approver, why):
+            return history
         raise NotAllowedError(f"{version} is in force already")
     row = released.row(-1, named=True)
     return _append(
@@ -148,7 +151,7 @@ def roll_back(
             **row,
             "outcome": "rolled_back",
             "trigger": "rollback",
-            "why": conclusion.why or f"back to {version}",
+            "why": why,
             "approver": conclusion.approver,
             "concluded_at": conclusion.at,
         },

@@ -191,6 +191,11 @@ def test_after_a_rollback_the_next_version_is_still_a_new_one():
     assert last(end(history, request("c3", "v1.0.0")))["version"] == "v1.2.0"
 
 
+def test_a_rollback_whose_run_died_after_it_took_effect_is_repeated_without_effect():
+    once = roll_back(two_releases(), version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON)
+    assert roll_back(once, version="v1.0.0", conclusion=ADA, policy=BY_A_PERSON).equals(once)
+
+
 @pytest.mark.parametrize(
     ("version", "by", "words"),
     [
