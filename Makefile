@@ -47,10 +47,10 @@ fix: $(READY)  ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml [BRANCH=my-idea [PORT=3001]]
+dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml [BRANCH=my-idea [PORT=3001] [FORCE=1]]
 	@$(BIN)/python -m cv_assets.spec $(SPEC)
 ifdef BRANCH
-	@CV_SPEC=$(abspath $(SPEC)) $(BIN)/python -m cv_assets.upkeep experiment $(if $(PORT),--port "$$PORT") -- "$$BRANCH"
+	@CV_SPEC=$(abspath $(SPEC)) $(BIN)/python -m cv_assets.upkeep experiment $(if $(PORT),--port "$$PORT") $(if $(FORCE),--force) -- "$$BRANCH"
 else
 	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
 endif
@@ -59,8 +59,8 @@ diff: $(READY)  ## What an experiment changed: make diff BRANCH=my-idea [TABLE=l
 	@$(BIN)/python -m cv_assets.upkeep diff $(if $(TABLE),--table "$$TABLE") $(if $(ROWS),--rows "$$ROWS") \
 		$(if $(OUT),--out "$$OUT") $(if $(SINCE),--since-cut) -- "$${BRANCH-}"
 
-drop: $(READY)  ## Remove an experiment: make drop BRANCH=my-idea
-	@$(BIN)/python -m cv_assets.upkeep drop -- "$${BRANCH-}"
+drop: $(READY)  ## Remove an experiment: make drop BRANCH=my-idea [FORCE=1]
+	@$(BIN)/python -m cv_assets.upkeep drop $(if $(FORCE),--force) -- "$${BRANCH-}"
 
 explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT=page.html] [CV_DATA=.demo/data]
 	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.lookback $${OUT:+--out "$$OUT"} -- "$$PART"

@@ -101,7 +101,7 @@ def prove(publications: int = 40, delivered: int = 16) -> Proof:
                 "Dagster's records": records(Path(folder) / "records", delivered),
             }
         except NoMountError as error:
-            return Proof(ASKED, True, f"Skipped: {error}", {"skipped": str(error)})
+            return Proof(ASKED, None, f"Skipped: {error}", {})
     wrong = [name for name, scene in scenes.items() if not scene.holds]
     failed = sum(scene.failed for scene in scenes.values())
     why = f"All {failed} runs that met a full disk ended in words, and were repeated with the same result."

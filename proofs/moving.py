@@ -18,8 +18,8 @@ from proofs.lakes import missing
 from proofs.proof import Proof
 from resources.deployments import EMBEDDED_LAKE, ROOT
 from resources.git_lake import GitLake
+from resources.lakefs_connection import connect, exists
 from resources.lakefs_lake import LakeFSLake
-from resources.lakefs_server import connect, exists
 
 ASKED: Final = (
     "A move to lakeFS that is killed at any moment goes on where it was, and every commit arrives as it was."
@@ -33,7 +33,7 @@ _START_SECONDS: Final = 60.0
 def prove(publications: int = 150, frames: int = 6, kills: int = 15) -> Proof:
     """Kills the command with SIGKILL, each time when some more commits have arrived, and begins it again."""
     if why := missing(lakes.LAKEFS):
-        return Proof(ASKED, True, why, {})
+        return Proof(ASKED, None, why, {})
     with (
         TemporaryDirectory(prefix="proof-moving-") as name,
         lakes.lake(lakes.LAKEFS, Path(name) / "server") as found,
@@ -123,7 +123,7 @@ def _arrived(target: LakeFSLake) -> int:
 
 
 def _is_made(target: LakeFSLake) -> bool:
-    return exists(connect(target), target)
+    return exists(connect(target.connection), target.connection)
 
 
 def _opened(found: Mapping[str, Any], cache: Path) -> LakeFSLake:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,6 +118,13 @@ def lake_is_there(deployment: Deployment) -> bool:
     return bool(os.environ.get("LAKEFS_ENDPOINT")) or deployment.embedded_lake.is_dir()
 
 
+def existing_lake(deployment: Deployment) -> Lake:
+    """The lake for a question, which makes none. Raises LookupError where there is none."""
+    if not lake_is_there(deployment):
+        raise LookupError(f"There is no lake in {deployment.embedded_lake}: make it with `lake init`.")
+    return open_lake(deployment)
+
+
 def open_lake(deployment: Deployment) -> Lake:
     """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake.
 
@@ -139,6 +146,15 @@ def open_lake(deployment: Deployment) -> Lake:
     from resources.git_lake import GitLake
 
     return GitLake(deployment.embedded_lake)
+
+
+def lake_errors_in_words() -> AbstractContextManager[None]:
+    """Around work on the lake: what its server refuses and no caller expects is a LakeError in the server's words."""
+    if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
+        from resources.lakefs_connection import in_words
+
+        return in_words(endpoint)
+    return nullcontext()
 
 
 def _key(variable: str) -> str:

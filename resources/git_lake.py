@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,13 @@ class GitLake:
         """Make the repository; a sentence when it was not there yet."""
         return [f"Made the embedded lake in {self.root}."] if self._ensure_repository() else []
 
+    def check(self) -> None:
+        """Raises DamagedError when a file of Git's own is cut short: libgit2 would wait for its end for ever."""
+        self._repo()
+        for file in self._git_dir.glob("objects/??/*"):
+            if _is_cut_short(file.read_bytes()):
+                raise DamagedError(f"{file} is cut short: restore it from a copy of the lake")
+
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
         return str(self._find(ref).id)
@@ -102,7 +110,8 @@ class GitLake:
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
-        return git_trees.paths_in(self._repo(), self._find(commit).tree, prefix)
+        with self._intact():
+            return git_trees.paths_in(self._repo(), self._find(commit).tree, prefix)
 
     def branches(self, prefix: str = "") -> dict[str, str]:
         """The commit each branch stands at, by name, for names that start with `prefix`."""
@@ -187,19 +196,24 @@ class GitLake:
 
     def diff(self, base: str, ref: str, prefix: str = "") -> list[Change]:
         """What `ref` holds otherwise than `base`, path by path, sorted."""
-        return git_trees.compare(self._repo(), self._find(base).tree, self._find(ref).tree, prefix)
+        with self._intact():
+            return git_trees.compare(self._repo(), self._find(base).tree, self._find(ref).tree, prefix)
 
     def log(self, ref: str, path: str = "") -> Iterator[Commit]:
         """Commits from `ref` back along first parents, newest first.
 
         With `path`, those that changed the object there. Raises RefNotFoundError.
         """
-        return _history(self._find(ref), path)
+        return self._history(self._find(ref), path)
 
     def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:
         """Remove what killed writers left in the folder and last changed before `older_than`."""
-        places = self.root, self._git_dir, self._repo()
-        sweep = Sweep(*places, self._lock, self._locked, _pointer_to, older_than, dry_run)
+        repo = self._repo()
+
+        def is_pointed_to(sha256: str, size: int) -> bool:
+            return pygit2.hash(_pointer_to(sha256, size)) in repo
+
+        sweep = Sweep(self.root, self._git_dir, self._lock, self._locked, is_pointed_to, older_than, dry_run)
         return list(sweep.all())
 
     def url(self, commit: str, path: str = "") -> str:
@@ -237,42 +251,71 @@ class GitLake:
 
     def _pointer(self, commit: str, path: str) -> tuple[str, int]:
         """The sha256 and the size in bytes that were written."""
-        pointer = git_trees.object_at(self._find(commit).tree, path)
-        if pointer is None:
-            raise FileNotFoundError(f"{commit} holds no object at {path!r}")
-        return _parse_pointer(pointer.data)
+        with self._intact():
+            pointer = git_trees.object_at(self._find(commit).tree, path)
+            if pointer is None:
+                raise FileNotFoundError(f"{commit} holds no object at {path!r}")
+            return _parse_pointer(pointer.data)
+
+    def _history(self, newest: pygit2.Commit, path: str) -> Iterator[Commit]:
+        with self._intact():
+            yield from _history(newest, path)
+
+    @contextmanager
+    def _intact(self) -> Iterator[None]:
+        """Around reads of what Git stores itself: that one of its files is rotten or lost is said, with its name."""
+        try:
+            yield
+        except (pygit2.GitError, KeyError) as error:
+            raise DamagedError(
+                f"{_damaged_file(self._git_dir, str(error))} is damaged or lost ({error}): restore it from a copy of "
+                "the lake"
+            ) from error
 
     def _find(self, ref: str) -> pygit2.Commit:
-        repo = self._repo()
-        if _COMMIT_ID.fullmatch(ref) and isinstance(commit := repo.get(ref), pygit2.Commit):
-            return commit
-        named = _target(repo, _BRANCHES + ref) or _target(repo, _TAGS + ref)
+        with self._intact():
+            if _COMMIT_ID.fullmatch(ref) and isinstance(commit := self._repo().get(ref), pygit2.Commit):
+                return commit
+        named = self._target(_BRANCHES + ref) or self._target(_TAGS + ref)
         if named is None:
             raise RefNotFoundError(f"no branch, tag or commit {ref!r} in {self.root}")
         return named
 
     def _head(self, branch: str) -> pygit2.Commit:
-        head = _target(self._repo(), _BRANCHES + branch)
+        head = self._target(_BRANCHES + branch)
         if head is None:
             raise RefNotFoundError(f"no branch {branch!r} in {self.root}")
         return head
 
     def _must_have_tag(self, name: str) -> None:
-        if _target(self._repo(), _TAGS + name) is None:
+        if self._target(_TAGS + name) is None:
             raise RefNotFoundError(f"no tag {name!r} in {self.root}")
 
     def _refs(self, kind: str, prefix: str) -> dict[str, str]:
-        references = self._repo().references.iterator()
-        found = {
-            ref.name: ref.peel(pygit2.Commit) for ref in references if ref.name.startswith(kind + prefix)
-        }
-        return {name.removeprefix(kind): str(commit.id) for name, commit in sorted(found.items())}
+        # By their text: a commit that cannot be read is no reason to show no branch.
+        with self._intact():
+            references = self._repo().references.iterator()
+            found = {ref.name: str(ref.target) for ref in references if ref.name.startswith(kind + prefix)}
+        return {name.removeprefix(kind): commit for name, commit in sorted(found.items())}
+
+    def _target(self, ref: str) -> pygit2.Commit | None:
+        repo = self._repo()
+        try:
+            commit = repo.lookup_reference(ref).target
+        except (KeyError, ValueError):  # ValueError: no ref can have that name
+            return None
+        except pygit2.GitError as error:
+            raise DamagedError(
+                f"{self._git_dir / ref} is damaged ({error}): write the id of its newest commit into it"
+            ) from error
+        with self._intact():
+            return repo[commit].peel(pygit2.Commit)
 
     def _name_commit(self, kind: str, name: str, commit: pygit2.Commit) -> None:
         other_kind = _TAGS if kind == _BRANCHES else _BRANCHES
         # Both, and in one order: one name is never a branch and a tag.
         with self._locked(_BRANCHES + name), self._locked(_TAGS + name):
-            if _target(self._repo(), other_kind + name):
+            if self._target(other_kind + name):
                 raise RefExistsError(f"{name} names a {'tag' if kind == _BRANCHES else 'branch'} already")
             standing = self._refs(kind, "")
             # A file system that ignores case would keep both in one file.
@@ -427,17 +470,16 @@ def _object_id(commit: pygit2.Commit | None, path: str) -> pygit2.Oid | None:
     return found.id if found else None
 
 
-def _target(repo: pygit2.Repository, ref: str) -> pygit2.Commit | None:
-    try:
-        return repo.lookup_reference(ref).peel(pygit2.Commit)
-    except (KeyError, ValueError):  # ValueError: no ref can have that name
-        return None
-
-
 def _is_full(error: OSError | pygit2.GitError) -> bool:
     """libgit2 keeps the number of an error to itself, and gives its words."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return getattr(error, "errno", None) in full or any(os.strerror(one) in str(error) for one in full)
+
+
+def _damaged_file(git_dir: Path, said: str) -> Path:
+    """The file of the object that libgit2 names in what it said; the folder of all where it names none."""
+    found = re.search("[0-9a-f]{40}", said)
+    return git_dir / "objects" / found[0][:2] / found[0][2:] if found else git_dir / "objects"
 
 
 def _damaged(commit: str, path: str, file: Path) -> DamagedError:
@@ -449,6 +491,15 @@ def _damaged(commit: str, path: str, file: Path) -> DamagedError:
 
 def _pointer_to(sha256: str, size: int) -> bytes:
     return _POINTER.format(sha256=sha256, size=size).encode()
+
+
+def _is_cut_short(compressed: bytes) -> bool:
+    stream = zlib.decompressobj()
+    try:
+        stream.decompress(compressed)
+    except zlib.error:  # other damage, which libgit2 tells
+        return False
+    return not stream.eof
 
 
 def _parse_pointer(pointer: bytes) -> tuple[str, int]:

@@ -14,28 +14,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import pygit2
 from filelock import FileLock, Timeout
 
-from resources.lake import Disposal, Leftover
+from resources.lake import Leftover, LeftoverKind, Outcome
 
 _OBJECT_NAME: Final = "[0-9a-f]" * 64
+_ASIDE: Final = "swept-"
 
 
 @dataclass(frozen=True)
 class Sweep:
     """One sweep of the lake in `root`. `lock` gives a lock by its name, `locked` holds the lock of a ref.
 
-    `pointer` gives the bytes that point to an object, from its sha256 and its size in bytes. What last changed before
-    `older_than` is removed; a dry run removes nothing.
+    `is_pointed_to` tells it of an object, from its sha256 and its size in bytes. What last changed before `older_than`
+    is removed; a dry run removes nothing.
     """
 
     root: Path
     git_dir: Path
-    repo: pygit2.Repository
     lock: Callable[[str], FileLock]
     locked: Callable[[str], AbstractContextManager[None]]
-    pointer: Callable[[str, int], bytes]
+    is_pointed_to: Callable[[str, int], bool]
     older_than: datetime
     dry_run: bool
 
@@ -45,13 +44,15 @@ class Sweep:
         yield from self.unfinished_repository()
         yield from self.ref_locks()
         yield from self.lock_files()
+        yield from self.set_aside()
         yield from self.objects()
 
     def unfinished_files(self) -> Iterator[Leftover]:
         """Files on their way into the lake, by our hand or by libgit2's."""
         for pattern in ("lfs/tmp/*", "objects/tmp_*", "objects/*/tmp_*"):
             why = "A file on its way into the lake, whose writer was killed."
-            yield from self._remove("unfinished file", self.git_dir.glob(pattern), why, Path.unlink)
+            found = (file for file in self.git_dir.glob(pattern) if not file.name.startswith(_ASIDE))
+            yield from self._remove("unfinished file", found, why, Path.unlink)
 
     def unfinished_repository(self) -> Iterator[Leftover]:
         """A lake that was never finished, beside the finished one."""
@@ -69,6 +70,17 @@ class Sweep:
         if self.dry_run or any([self._remove_lock_file(file) for file in files]):
             why = f"{len(files)} lock files; one is made again when it is needed."
             yield from [self._leftover("lock", self.root / "locks", why)] if files else []
+
+    def set_aside(self) -> Iterator[Leftover]:
+        """Objects that a sweep was looking at when it was killed: perhaps the only bytes of what is pointed to."""
+        for file in self.git_dir.glob(f"lfs/tmp/{_ASIDE}*"):
+            with contextlib.suppress(FileNotFoundError):  # another sweep was quicker
+                leftover = self._leftover(
+                    "object", file, "A sweep was killed while it had these bytes aside; they go back.", "kept"
+                )
+                if not self.dry_run:
+                    file.replace(self._home(file.name.removeprefix(_ASIDE)))
+                yield leftover
 
     def objects(self) -> Iterator[Leftover]:
         """Stored bytes that were never pointed to: their writer was killed just before it wrote the pointer."""
@@ -89,7 +101,7 @@ class Sweep:
                     yield file
 
     def _remove(
-        self, kind: str, found: Iterable[Path], why: str, remove: Callable[[Path], object]
+        self, kind: LeftoverKind, found: Iterable[Path], why: str, remove: Callable[[Path], object]
     ) -> Iterator[Leftover]:
         for file in self._old(found):
             with contextlib.suppress(FileNotFoundError):  # its own writer, or another sweep, was quicker
@@ -98,10 +110,10 @@ class Sweep:
                     remove(file)
                 yield leftover
 
-    def _leftover(self, kind: str, file: Path, why: str, verdict: Disposal | None = None) -> Leftover:
+    def _leftover(self, kind: LeftoverKind, file: Path, why: str, outcome: Outcome | None = None) -> Leftover:
         name, size = str(file.relative_to(self.root)), 0 if file.is_dir() else file.stat().st_size
-        verdict = verdict or ("would go" if self.dry_run else "swept")
-        return Leftover(kind, name, size, _changed_at(file), why, verdict)
+        outcome = outcome or ("would go" if self.dry_run else "swept")
+        return Leftover(kind, name, size, _changed_at(file), why, outcome)
 
     def _remove_repository(self, folder: Path) -> None:
         with self.lock("create"):
@@ -122,7 +134,7 @@ class Sweep:
 
     def _remove_object(self, file: Path) -> None:
         """Aside first: a writer may bring the same bytes at this very moment, and is to find them."""
-        aside = self.git_dir / "lfs" / "tmp" / f"swept-{file.name}"
+        aside = self.git_dir / "lfs" / "tmp" / f"{_ASIDE}{file.name}"
         file.rename(aside)
         if _changed_at(aside) < self.older_than and not self._is_pointed_to(file.name, aside):
             aside.unlink()
@@ -130,7 +142,10 @@ class Sweep:
             aside.replace(file)
 
     def _is_pointed_to(self, sha256: str, file: Path) -> bool:
-        return pygit2.hash(self.pointer(sha256, file.stat().st_size)) in self.repo
+        return self.is_pointed_to(sha256, file.stat().st_size)
+
+    def _home(self, sha256: str) -> Path:
+        return self.git_dir / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256
 
 
 def _changed_at(file: Path) -> datetime:

@@ -67,31 +67,37 @@ class Commit:
     created_at: datetime
 
 
+ChangeKind = Literal["added", "changed", "removed"]
+"""How a path, or a row of a table, of one state differs from another's."""
+
+
 @dataclass(frozen=True)
 class Change:
     """How one path differs between two refs."""
 
     path: str
-    kind: Literal["added", "changed", "removed"]
+    kind: ChangeKind
 
 
-Disposal = Literal["swept", "would go", "kept"]
-"""What becomes of a leftover: it is gone, a dry run would take it, or only a person can."""
+LeftoverKind = Literal[
+    "work branch", "refused branch", "unfinished file", "lock", "object", "repository", "uncommitted", "cache"
+]
+"""What a killed process left; `uncommitted` is a change that is staged on `main`."""
+
+Outcome = Literal["swept", "would go", "waits", "kept"]
+"""What a sweep made of a thing: it is gone, a dry run would take it, a later sweep decides, no sweep takes it."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a killed process left in a lake's own storage, where no ref shows it, and what a sweep made of it.
+    """What a killed process left in a lake's own storage, where no ref shows it, and what a sweep made of it."""
 
-    `kind` is unfinished file, lock, object, repository, or uncommitted: a change that is staged on `main`.
-    """
-
-    kind: str
+    kind: LeftoverKind
     name: str
     size_bytes: int
     changed_at: datetime | None
     why: str
-    verdict: Disposal
+    outcome: Outcome
 
 
 class Lake(Protocol):
@@ -102,6 +108,10 @@ class Lake(Protocol):
 
         Every first use makes the lake too; only this installs what needs a merge of its own.
         """
+        ...
+
+    def check(self) -> None:
+        """Raises DamagedError when the lake's own records are cut short: reading them might never end."""
         ...
 
     def resolve(self, ref: str) -> str:

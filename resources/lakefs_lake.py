@@ -48,32 +48,34 @@ from resources.lake import (
     chunks,
 )
 from resources.lake_names import MAIN, check_branch, check_paths, check_tag, check_writable, folders
-from resources.lakefs_history import Node, has_crossed
-from resources.lakefs_server import (
+from resources.lakefs_connection import (
     PAGE,
     THREADS,
+    Connection,
     connect,
     ensure_repository,
     is_cut_short,
     pages,
     repeated,
 )
+from resources.lakefs_history import Node, has_crossed
+
+HOOKS = "_lakefs_actions/"
+"""The folder of the server's own rules, which `init` puts there: no work of the lake."""
 
 _LOG_PAGE = 100
 _COPY_BYTES = 16 << 20
 _READ_ONLY = 0o444
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
-_CACHED = re.compile(r"[0-9a-f]{32}-[0-9]+")
 _EMBEDDED_ID = re.compile(r"[0-9a-f]{40}")
 # Begins the tag that names the copy of a commit of the embedded lake, by its id there.
 _MOVED = "moved-"
 _REF = re.compile(r"[A-Za-z0-9_.-]+")
-_HOOKS = "_lakefs_actions/"
-_HOOK = _HOOKS + "pre_merge.yaml"
+_HOOK = f"{HOOKS}pre_merge.yaml"
 _HOOK_FILE = Path(__file__).resolve().parent.parent / "infra" / "lakefs" / "pre_merge.yaml"
 _INSTALLATION = {"lake": "init"}
 
-_clients: dict[tuple[int, "LakeFSLake"], lakefs.Client] = {}
+_clients: dict[tuple[int, Connection], lakefs.Client] = {}
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,18 @@ class LakeFSLake:
 
         The hook is the second lock of `main`: the server itself refuses a merge that nothing was audited for.
         """
-        told = ensure_repository(connect(self), self)
+        told = ensure_repository(connect(self.connection), self.connection)
         return told + self._install_hook()
+
+    def check(self) -> None:
+        """Nothing: what the server stores of itself only the server can look at."""
 
     def resolve(self, ref: str) -> str:
         """The commit id that `ref` names now. Raises RefNotFoundError."""
         # The server knows more: `main~1`, `main@`, the first digits of a commit id.
         if not _REF.fullmatch(ref):
             raise RefNotFoundError(f"no branch, tag or commit {ref!r}")
-        commits = self._sdk.commits_api
+        commits = self.sdk.commits_api
         with _ref_expected(ref):
             commit = str(commits.get_commit(self.repository, _named(ref)).id)
         if commit != ref and commit.startswith(ref) and ref not in self.branches(ref) | self.tags(ref):
@@ -113,7 +118,7 @@ class LakeFSLake:
 
     def read(self, commit: str, path: str) -> bytes:
         """The object at `path` as of `commit`. Raises FileNotFoundError, RefNotFoundError, DamagedError."""
-        commit, objects = self._pinned(commit), self._sdk.objects_api
+        commit, objects = self._pinned(commit), self.sdk.objects_api
         with self._bytes_expected(commit, path):
             return bytes(objects.get_object(self.repository, commit, path))
 
@@ -141,14 +146,14 @@ class LakeFSLake:
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
-        commit, objects = self._pinned(commit), self._sdk.objects_api
+        commit, objects = self._pinned(commit), self.sdk.objects_api
         with _ref_expected(commit):
             listed = pages(objects.list_objects, self.repository, commit, prefix=prefix)
             return [str(item.path) for item in listed]
 
     def branches(self, prefix: str = "") -> dict[str, str]:
         """The commit each branch stands at, by name, for names that start with `prefix`."""
-        listed = pages(self._sdk.branches_api.list_branches, self.repository, prefix=prefix)
+        listed = pages(self.sdk.branches_api.list_branches, self.repository, prefix=prefix)
         return {branch.id: branch.commit_id for branch in listed}
 
     def create_branch(self, name: str, source: str) -> None:
@@ -170,11 +175,7 @@ class LakeFSLake:
         if name == MAIN:
             raise ValueError(f"{MAIN} is not deleted")
         self._head(name)
-        try:
-            repeated(lambda: self._branch(name).delete())
-        except NotFoundException:
-            # By the attempt whose answer was lost, or by somebody else just now.
-            return
+        _delete(self._branch(name))
 
     def commit(
         self, branch: str, files: Mapping[str, Content], message: str, metadata: Mapping[str, str]
@@ -253,11 +254,7 @@ class LakeFSLake:
         """Forget the tag; its commit stays readable. Raises RefNotFoundError."""
         if name not in self.tags(name):
             raise RefNotFoundError(f"no tag {name!r}")
-        try:
-            repeated(lambda: lakefs.Tag(self.repository, name, self._client).delete())
-        except NotFoundException:
-            # By the attempt whose answer was lost, or by somebody else just now.
-            return
+        _delete(lakefs.Tag(self.repository, name, self._client))
 
     def tags(self, prefix: str = "") -> dict[str, str]:
         """The commit of each tag, by name, for names that start with `prefix`; those of moved commits left out."""
@@ -283,19 +280,18 @@ class LakeFSLake:
 
         With `path`, those that changed the object there. Raises RefNotFoundError.
         """
-        newest, records = self.resolve(ref), self._sdk.refs_api.log_commits
+        newest, records = self.resolve(ref), self.sdk.refs_api.log_commits
         listed = pages(records, self.repository, newest, first_parent=True, amount=_LOG_PAGE)
         commits = (_parse_commit(record) for record in listed)
         return self._changing(commits, path) if path else commits
 
-    def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:
-        """Remove downloads that were killed and began before `older_than`; what is uncommitted on `main` is told.
+    def sweep(self, older_than: datetime, *, dry_run: bool = False) -> list[Leftover]:  # noqa: ARG002
+        """What is uncommitted on `main`, of any age; nothing is removed.
 
         What nobody commits lies in the server's storage for good: its API removes no stored bytes.
         """
-        unfinished = (file for file in self.cache.glob("*/*") if not _CACHED.fullmatch(file.name))
-        told = [one for file in unfinished for one in _swept(file, self.cache, older_than, dry_run)]
-        return told + [_uncommitted(self.repository, path) for path in self._staged(MAIN, amount=PAGE)]
+        staged = self._staged(MAIN, amount=PAGE)
+        return [Leftover("uncommitted", path, 0, None, _uncommitted(MAIN, [path]), "kept") for path in staged]
 
     def url(self, commit: str, path: str = "") -> str:
         """The page of the lakeFS UI."""
@@ -306,25 +302,34 @@ class LakeFSLake:
 
     def ensure_repository(self) -> None:
         """Make the repository and protect `main`, as far as not done yet. Every first use does this."""
-        ensure_repository(connect(self), self)
+        ensure_repository(connect(self.connection), self.connection)
+
+    @property
+    def connection(self) -> Connection:
+        """What reaches the repository, and could make it."""
+        namespace = self.storage_namespace or f"local://{self.repository}"
+        return Connection(
+            self.endpoint, self.access_key_id, self.secret_access_key, self.repository, namespace
+        )
+
+    @property
+    def sdk(self) -> LakeFSClient:
+        """The vendor's interface to the server, for what a lake has no word for. The repository is there."""
+        sdk: LakeFSClient = self._client.sdk_client
+        return sdk
 
     @property
     def _client(self) -> lakefs.Client:
         # Connections must not cross a fork.
-        key = (os.getpid(), self)
+        key = (os.getpid(), self.connection)
         if key not in _clients:
-            client = connect(self)
-            ensure_repository(client, self)
+            client = connect(self.connection)
+            ensure_repository(client, self.connection)
             _clients[key] = client
         return _clients[key]
 
-    @property
-    def _sdk(self) -> LakeFSClient:
-        sdk: LakeFSClient = self._client.sdk_client
-        return sdk
-
     def _tags(self, prefix: str) -> dict[str, str]:
-        listed = pages(self._sdk.tags_api.list_tags, self.repository, prefix=prefix)
+        listed = pages(self.sdk.tags_api.list_tags, self.repository, prefix=prefix)
         return {tag.id: tag.commit_id for tag in listed}
 
     def _branch(self, name: str) -> lakefs.Branch:
@@ -335,7 +340,7 @@ class LakeFSLake:
         return ref if _COMMIT_ID.fullmatch(ref) else self.resolve(ref)
 
     def _head(self, branch: str) -> str:
-        branches = self._sdk.branches_api
+        branches = self.sdk.branches_api
         with _ref_expected(branch):
             return str(branches.get_branch(self.repository, branch).commit_id)
 
@@ -361,7 +366,7 @@ class LakeFSLake:
     def _found(self, commit: str, paths: Iterable[str]) -> dict[str, ObjectStats]:
         """What is stored at `paths`, as far as it is there: a listing that leaps over what nobody wants."""
         found: dict[str, ObjectStats] = {}
-        wanted, last, listing = sorted(set(paths)), "", self._sdk.objects_api.list_objects
+        wanted, last, listing = sorted(set(paths)), "", self.sdk.objects_api.list_objects
         while wanted:
             # Hardly anything lies between a path and the same without its last letter.
             after, amount = max(last, wanted[0][:-1]), min(PAGE, len(wanted))
@@ -422,7 +427,7 @@ class LakeFSLake:
 
     def _download(self, commit: str, path: str, stored: ObjectStats, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as stream:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as stream:
             unfinished = Path(stream.name)
             try:
                 stream.writelines(self._pieces(commit, path, stored))
@@ -447,7 +452,7 @@ class LakeFSLake:
 
     def _first(self, commit: str, prefix: str) -> str | None:
         """The first path that starts with `prefix`."""
-        found = self._sdk.objects_api.list_objects(self.repository, commit, prefix=prefix, amount=1).results
+        found = self.sdk.objects_api.list_objects(self.repository, commit, prefix=prefix, amount=1).results
         return str(found[0].path) if found else None
 
     def _clashes(self, commit: str, paths: Iterable[str]) -> list[str]:
@@ -469,7 +474,7 @@ class LakeFSLake:
             )
 
     def _staged(self, branch: str, amount: int) -> list[str]:
-        listed = self._sdk.branches_api.diff_branch(self.repository, branch, amount=amount).results
+        listed = self.sdk.branches_api.diff_branch(self.repository, branch, amount=amount).results
         return [str(item.path) for item in listed]
 
     def _discard_uploads(self, branch: str) -> None:
@@ -516,7 +521,7 @@ class LakeFSLake:
 
     def _must_hold_only(self, branch: str, head: str, commit: str, checksums: Mapping[str, str]) -> None:
         """Another writer on the branch would have its uploads in our commit, or ours in its."""
-        parents = self._sdk.commits_api.get_commit(self.repository, commit).parents
+        parents = self.sdk.commits_api.get_commit(self.repository, commit).parents
         changed = {change.path for change in self.diff(head, commit)}
         arrived = {path: stored.checksum for path, stored in self._found(commit, checksums).items()}
         if parents != [head] or changed - checksums.keys() or not checksums.items() <= arrived.items():
@@ -536,7 +541,7 @@ class LakeFSLake:
         if conflicts := [item.path for item in differences if item.type == "conflict"]:
             raise MergeConflictError(branch, conflicts)
         paths = [str(item.path) for item in differences]
-        if hooks := [path for path in paths if path.startswith(_HOOKS)]:
+        if hooks := [path for path in paths if path.startswith(HOOKS)]:
             raise PermissionError(f"{source} changes the server's hooks: {', '.join(hooks)}")
         if clashes := self._clashes(head, [item.path for item in differences if item.type == "added"]):
             raise MergeConflictError(branch, clashes)
@@ -560,7 +565,7 @@ class LakeFSLake:
 
     def _merge_base(self, source: str, branch: str) -> str:
         with self._commits_expected(source):
-            return str(self._sdk.refs_api.find_merge_base(self.repository, source, branch).base_commit_id)
+            return str(self.sdk.refs_api.find_merge_base(self.repository, source, branch).base_commit_id)
 
     def _history(self) -> Callable[[str], Node]:
         """Looks a commit up, and with it many of those behind it."""
@@ -570,7 +575,7 @@ class LakeFSLake:
             if commit not in known:
                 # Mostly the two parted a few commits ago.
                 amount = min(_LOG_PAGE, 4 + 2 * len(known))
-                records = self._sdk.refs_api.log_commits(self.repository, commit, amount=amount).results
+                records = self.sdk.refs_api.log_commits(self.repository, commit, amount=amount).results
                 known.update((item.id, Node(item.generation, tuple(item.parents))) for item in records)
             return known[commit]
 
@@ -584,11 +589,7 @@ class LakeFSLake:
 
     def _refuse_staged(self, branch: str, error: BadRequestException) -> None:
         if staged := self._staged(branch, amount=PAGE):
-            raise LakeError(
-                f"{branch} takes no merge while these are uncommitted on it: {', '.join(staged)}. In the server's UI, "
-                f"lift the protection of {branch} if it has one, discard them under Uncommitted Changes, and run "
-                "`lake init` to protect it again."
-            ) from error
+            raise LakeError(_uncommitted(branch, staged)) from error
 
     def _must_hold_all(self, source: str, merged: str, paths: list[str]) -> None:
         homes = {path.rpartition("/")[0] for path in paths}
@@ -599,7 +600,13 @@ class LakeFSLake:
     def _differences(
         self, left: str, right: str, kind: Literal["two_dot", "three_dot"], prefix: str = ""
     ) -> Iterator[Any]:
-        return pages(self._sdk.refs_api.diff_refs, self.repository, left, right, type=kind, prefix=prefix)
+        return pages(self.sdk.refs_api.diff_refs, self.repository, left, right, type=kind, prefix=prefix)
+
+
+def _delete(ref: lakefs.Branch | lakefs.Tag) -> None:
+    # It may be gone by the attempt whose answer was lost, or by somebody else just now.
+    with suppress(NotFoundException):
+        repeated(lambda: ref.delete())
 
 
 def _named(ref: str) -> str:
@@ -644,25 +651,12 @@ def _must_agree(name: str, standing: str | None, commit: str) -> None:
         raise RefExistsError(f"{name} stands at {standing}, not at {commit}")
 
 
-def _swept(file: Path, cache: Path, older_than: datetime, dry_run: bool) -> Iterator[Leftover]:
-    with suppress(FileNotFoundError):  # its own writer was quicker
-        stat = file.stat()
-        changed_at = datetime.fromtimestamp(stat.st_mtime, UTC)
-        if changed_at < older_than:
-            if not dry_run:
-                file.unlink()
-            why, name = "A download whose reader was killed.", f"cache/{file.relative_to(cache)}"
-            yield Leftover(
-                "unfinished file", name, stat.st_size, changed_at, why, "would go" if dry_run else "swept"
-            )
-
-
-def _uncommitted(repository: str, path: str) -> Leftover:
-    why = (
-        f"Uncommitted on {MAIN}, which therefore takes no merge: take the protection of {MAIN} off in the lakeFS UI "
-        f"(Settings, Branches), run `lakectl branch reset lakefs://{repository}/{MAIN}`, then `lake init`."
+def _uncommitted(branch: str, paths: Iterable[str]) -> str:
+    return (
+        f"{branch} takes no merge while these are uncommitted on it: {', '.join(paths)}. In the server's UI, "
+        f"lift the protection of {branch} if it has one, discard them under Uncommitted Changes, and run "
+        "`lake init` to protect it again."
     )
-    return Leftover("uncommitted", path, 0, None, why, "kept")
 
 
 def _parse_commit(record: CommitRecord) -> Commit:

@@ -7,6 +7,7 @@ records is not one that it promises to keep: a version that differs refuses, and
 import hashlib
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from lakefs.exceptions import (
     BadRequestException,
@@ -17,12 +18,11 @@ from lakefs.exceptions import (
     api_exception_handler,
 )
 from lakefs_sdk.models.commit_record_creation import CommitRecordCreation
-from lakefs_sdk.models.repository_creation import RepositoryCreation
 
 from resources.lake import Commit, LakeError
 from resources.lake_names import MAIN
+from resources.lakefs_connection import connect, create_repository, exists, said
 from resources.lakefs_lake import LakeFSLake
-from resources.lakefs_server import connect, exists
 
 _COMMITTER = "cv-assets"
 _VERSION = 1
@@ -33,15 +33,9 @@ _PAUSE_SECONDS = 0.5
 
 def make_bare(lake: LakeFSLake) -> None:
     """Make the repository without `main`, unless it is there: nobody can work in it until that branch is set."""
-    client = connect(lake)
-    if exists(client, lake):
-        return
-    namespace = lake.storage_namespace or f"local://{lake.repository}"
-    wanted = RepositoryCreation(
-        name=lake.repository, storage_id=None, storage_namespace=namespace, default_branch=MAIN
-    )
-    with api_exception_handler():
-        client.sdk_client.repositories_api.create_repository(wanted, bare=True)
+    client = connect(lake.connection)
+    if not exists(client, lake.connection):
+        create_repository(client, lake.connection, bare=True)
 
 
 def write_commit(lake: LakeFSLake, commit: Commit, parents: Sequence[str], state: str | None) -> str:
@@ -49,7 +43,7 @@ def write_commit(lake: LakeFSLake, commit: Commit, parents: Sequence[str], state
 
     Writing it again changes nothing. Raises LakeError when the server takes no such record.
     """
-    commits = lake._sdk.commits_api
+    commits = lake.sdk.commits_api
     with api_exception_handler():
         known = [commits.get_commit(lake.repository, parent) for parent in parents]
         files = commits.get_commit(lake.repository, state).meta_range_id if state else ""
@@ -69,21 +63,37 @@ def write_commit(lake: LakeFSLake, commit: Commit, parents: Sequence[str], state
     return str(record.commit_id)
 
 
-def set_branch(lake: LakeFSLake, name: str, commit: str) -> None:
-    """Let the branch stand at `commit`, wherever it stood; `main`, which is protected, takes some seconds."""
-    standing = lake.branches(name).get(name)
-    if standing is None:
+def set_branch(lake: LakeFSLake, name: str, commit: str, before: str | None) -> None:
+    """Bring the branch from `before`, where None is nowhere, to `commit`; `main`, which is protected, takes seconds.
+
+    Raises LakeError when the branch stands elsewhere by now, or a rule of the server protects it.
+    """
+    if before is None:
         lake.create_branch(name, commit)
-    elif standing != commit and name != MAIN:
-        _reset(lake, name, commit)
-    elif standing != commit:
-        _set_main(lake, commit)
+    elif name == MAIN:
+        _set_main(lake, commit, before)
+    else:
+        _reset(lake, name, commit, before)
+
+
+def must_stand(lake: LakeFSLake, name: str, commit: str) -> None:
+    """Raises LakeError unless the branch or tag stands there: what is done to it next would be lost to others."""
+    if {**lake.branches(name), **lake.tags(name)}.get(name) != commit:
+        raise used_meanwhile(lake, name)
+
+
+def used_meanwhile(lake: LakeFSLake, name: str) -> LakeError:
+    """What a person reads who shares the repository with others."""
+    return LakeError(
+        f"Somebody changed {name} in the repository {lake.repository} on {lake.endpoint} meanwhile; it is left as it "
+        "is: name an empty repository in LAKEFS_REPOSITORY and move again."
+    )
 
 
 def _create(lake: LakeFSLake, record: CommitRecordCreation) -> None:
     try:
         with api_exception_handler():
-            lake._sdk.internal_api.create_commit_record(lake.repository, record)
+            lake.sdk.internal_api.create_commit_record(lake.repository, record)
     except ConflictException:
         # Written before, by us: its name says all that it holds.
         return
@@ -93,27 +103,40 @@ def _create(lake: LakeFSLake, record: CommitRecordCreation) -> None:
         ) from error
 
 
-def _set_main(lake: LakeFSLake, commit: str) -> None:
-    api = lake._sdk.repositories_api
+def _set_main(lake: LakeFSLake, commit: str, before: str) -> None:
+    api = lake.sdk.repositories_api
     with api_exception_handler():
-        rules = api.get_branch_protection_rules(lake.repository)
-        api.set_branch_protection_rules(lake.repository, [rule for rule in rules if rule.pattern != MAIN])
-    deadline = time.monotonic() + _PROTECTED_SECONDS
+        rules = [rule for rule in api.get_branch_protection_rules(lake.repository) if rule.pattern != MAIN]
+        if others := [rule.pattern for rule in rules if fnmatchcase(MAIN, rule.pattern)]:
+            raise _protected(f"by {', '.join(others)}")
+        api.set_branch_protection_rules(lake.repository, rules)
     try:
-        while True:
-            try:
-                return _reset(lake, MAIN, commit)
-            except ForbiddenException:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
+        _reset_when_unprotected(lake, commit, before)
     finally:
         lake.ensure_repository()
 
 
-def _reset(lake: LakeFSLake, name: str, commit: str) -> None:
+def _reset_when_unprotected(lake: LakeFSLake, commit: str, before: str) -> None:
+    deadline = time.monotonic() + _PROTECTED_SECONDS
+    while True:
+        try:
+            return _reset(lake, MAIN, commit, before)
+        except ForbiddenException as error:
+            if time.monotonic() > deadline:
+                raise _protected(f"({said(error)})") from error
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _protected(how: str) -> LakeError:
+    return LakeError(
+        f"{MAIN} is protected {how}: take that rule off in the lakeFS UI (Settings, Branches) and do the same again"
+    )
+
+
+def _reset(lake: LakeFSLake, name: str, commit: str, before: str) -> None:
+    must_stand(lake, name, before)
     with api_exception_handler():
-        lake._sdk.experimental_api.hard_reset_branch(lake.repository, name, commit)
+        lake.sdk.experimental_api.hard_reset_branch(lake.repository, name, commit)
 
 
 def _address(commit: Commit, parents: Sequence[str], files: str, seconds: int) -> str:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from cv_assets.spec.load import load_spec
 from cv_assets.spec.schema import Spec
 from resources.deployments import ROOT, Deployment
 from resources.git_lake import GitLake
+from resources.lake import Lake
 from resources.tables import Tables
 
 # A slow example on a busy machine is no slow function. For more examples: HYPOTHESIS_PROFILE=thorough make test
-hypothesis.settings.register_profile("shared_machine", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("shared_machine", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared_machine"))
 
@@ -71,3 +74,57 @@ def materialize(resources: dict[str, Any], instance: dg.DagsterInstance) -> Mate
         return dg.materialize(assets, **{"resources": resources, "instance": instance, **arguments})
 
     return run
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running lakeFS, and the variables by which the product finds it."""
+
+    variables: Mapping[str, str]
+    block: Path | None = None
+    """The folder of its storage, when that is on this machine."""
+
+    @property
+    def endpoint(self) -> str:
+        return self.variables["LAKEFS_ENDPOINT"]
+
+    @property
+    def access_key_id(self) -> str:
+        return self.variables["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"]
+
+    @property
+    def secret_access_key(self) -> str:
+        return self.variables["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"]
+
+
+@pytest.fixture(scope="session")
+def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server in the environment, or one for all tests of this process."""
+    from demo import lakes
+
+    is_ours = not os.environ.get("LAKEFS_ENDPOINT")
+    if is_ours and shutil.which("lakefs") is None:
+        pytest.skip("no lakeFS server: LAKEFS_ENDPOINT is not set and no `lakefs` program is on PATH")
+    folder = tmp_path_factory.mktemp("lakefs") / "server"
+    with lakes.lake(lakes.LAKEFS, folder) as found:
+        yield Server({**os.environ, **found}, folder / "block" if is_ours else None)
+
+
+@pytest.fixture
+def new_repository(lakefs_server: Server, tmp_path: Path) -> Callable[[], Lake]:
+    """Lakes in a repository each, made on first use."""
+    from resources.lakefs_lake import LakeFSLake
+
+    def make() -> Lake:
+        name = f"test-{uuid.uuid4().hex}"
+        folder = lakefs_server.variables["LAKEFS_STORAGE_NAMESPACE"].rpartition("/")[0]
+        return LakeFSLake(
+            endpoint=lakefs_server.endpoint,
+            access_key_id=lakefs_server.access_key_id,
+            secret_access_key=lakefs_server.secret_access_key,
+            repository=name,
+            cache=tmp_path / "cache",
+            storage_namespace=f"{folder}/{name}",
+        )
+
+    return make

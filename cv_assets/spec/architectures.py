@@ -3,6 +3,7 @@
 Heavy to import; nothing that loads definitions does.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import timm
@@ -79,8 +80,9 @@ def _is_variant(one: str, name: str) -> bool:
     return one.split(".")[0] == name.split(".")[0]
 
 
+@lru_cache(maxsize=8)
 def _sketch(architecture: str) -> nn.Module:
-    """The architecture without weights, where it can be had: a large model then costs neither memory nor time."""
+    """To look at: without weights where it can be had so, which makes a large model cost neither memory nor time."""
     try:
         with torch.device("meta"):
             return timm.create_model(architecture, pretrained=False, num_classes=0)

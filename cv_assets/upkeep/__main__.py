@@ -1,6 +1,6 @@
-"""The care of the lake by hand: `.venv/bin/lake init`, and what `.venv/bin/lake --help` lists beside it.
+"""The care of the lake by hand, and experiments on it.
 
-It looks after the lake of the environment: CV_DATA, LAKE_BRANCH, LAKEFS_ENDPOINT (docs/operations.md).
+The lake is the one of the environment: CV_DATA and CV_LAKE, or LAKEFS_ENDPOINT; LAKE_BRANCH is its data branch.
 """
 
 import argparse
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from resources.deployments import Deployment, current, open_lake
+from cv_assets.upkeep import experimenting
+from resources.deployments import Deployment, current, existing_lake, lake_errors_in_words, open_lake
 from resources.lake import LakeError
 
 
@@ -32,34 +33,11 @@ def verify(deployment: Deployment, arguments: argparse.Namespace) -> int:
     """Read every stored byte anew and follow every row that names an object; 1 when something is wrong."""
     from cv_assets.upkeep import verification
 
-    lake = open_lake(deployment)
-    first = lake.resolve(arguments.ref or deployment.branch)
-    found = verification.verify(lake, verification.refs_of(lake, first) if arguments.all else [first])
+    found = verification.verify(existing_lake(deployment), arguments.ref)
     for problem in found.problems.iter_rows(named=True):
         print(verification.told(problem))
     print(verification.in_words(found))
     return 0 if found.problems.is_empty() else 1
-
-
-def experiment(deployment: Deployment, arguments: argparse.Namespace) -> int:
-    """Begin an experiment on a data branch of its own, or go on with it, in a Dagster of its own."""
-    from cv_assets.upkeep import experimenting
-
-    return experimenting.begin_or_go_on(deployment, arguments)
-
-
-def diff(deployment: Deployment, arguments: argparse.Namespace) -> int:
-    """Say what an experiment changed against main: rows by key, table by table."""
-    from cv_assets.upkeep import experimenting
-
-    return experimenting.show_changes(deployment, arguments)
-
-
-def drop(deployment: Deployment, arguments: argparse.Namespace) -> int:
-    """Remove an experiment: its data branch, the branches and tags that serve it, and its folder."""
-    from cv_assets.upkeep import experimenting
-
-    return experimenting.forget(deployment, arguments)
 
 
 Command = Callable[[Deployment, argparse.Namespace], int]
@@ -68,31 +46,43 @@ COMMANDS: Final[dict[str, Command]] = {
     "init": init,
     "move": move,
     "verify": verify,
-    "experiment": experiment,
-    "diff": diff,
-    "drop": drop,
+    "experiment": experimenting.experiment,
+    "diff": experimenting.diff,
+    "drop": experimenting.drop,
 }
 """By name; each gives the exit status. The first line of its docstring is its help."""
 
+
+def _row_count(given: str) -> int:
+    if (rows := int(given)) < 0:
+        raise argparse.ArgumentTypeError(f"a number of rows is 0 or more, got {rows}")
+    return rows
+
+
 _EXPERIMENT: Final = {"name": {"help": "the experiment, whose data branch has its name"}}
+
+_FORCE: Final = {"--force": {"action": "store_true", "help": "even if the data branch was made elsewhere"}}
 
 OPTIONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "verify": {
-        "--ref": {"default": "", "help": "a branch, tag or commit; else the data branch"},
-        "--all": {"action": "store_true", "help": "every other branch and tag, too"},
+        "--ref": {
+            "default": "",
+            "help": "only this branch, tag or commit; else all that any of them reaches",
+        },
     },
     "experiment": {
         **_EXPERIMENT,
+        **_FORCE,
         "--port": {"type": int, "default": 0, "help": "of its UI; else the first free one from 3001 on"},
     },
     "diff": {
         **_EXPERIMENT,
         "--table": {"default": "", "help": "one asset's table, row by row"},
         "--since-cut": {"action": "store_true", "help": "compare with main as it was then, not as it is"},
-        "--rows": {"type": int, "default": 20, "help": "how many rows of the table are shown"},
-        "--out": {"type": Path, "help": "write all rows of the table that changed to this Parquet file"},
+        "--rows": {"type": _row_count, "default": 20, "help": "how many rows of the table are shown"},
+        "--out": {"type": Path, "help": "write all rows of --table that changed to this Parquet file"},
     },
-    "drop": _EXPERIMENT,
+    "drop": {**_EXPERIMENT, **_FORCE},
 }
 """By command and by name, as argparse takes them."""
 
@@ -101,7 +91,8 @@ def main(given: Sequence[str] | None = None, deployment: Deployment | None = Non
     """Run one command; 1 with a sentence on stderr when it cannot be done."""
     arguments = _parser().parse_args(given)
     try:
-        return COMMANDS[arguments.command](deployment or current(), arguments)
+        with lake_errors_in_words():
+            return COMMANDS[arguments.command](deployment or current(), arguments)
     except (LakeError, LookupError, OSError, ValueError) as error:
         print(error.args[0] if len(error.args) == 1 else error, file=sys.stderr)
         return 1
@@ -111,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lake", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, command in COMMANDS.items():
-        parser_of = commands.add_parser(name, help=(command.__doc__ or "").splitlines()[0])
+        what = (command.__doc__ or "").splitlines()[0]
+        parser_of = commands.add_parser(name, help=what, description=what)
         for option, how in OPTIONS.get(name, {}).items():
             parser_of.add_argument(option, **how)
     return parser

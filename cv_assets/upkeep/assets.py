@@ -1,16 +1,17 @@
 """The upkeep step: the lake itself, swept of what dead processes left, and read anew. It changes no data."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
 import dagster as dg
 from pydantic import Field
 
 from cv_assets.upkeep import branches, sweeping, verification
 from cv_assets.upkeep.changes import CHANGES
-from cv_assets.upkeep.schema import VERDICTS, BranchChanges, LakeSweep, LakeVerification
+from cv_assets.upkeep.schema import BranchChanges, LakeSweep, LakeVerification
 from resources.contracts import Audited, Check, TableAsset, preview
-from resources.deployments import Deployment
+from resources.deployments import Deployment, lake_is_there
+from resources.lake import Outcome
 from resources.lake_names import MAIN
 from resources.tables import Tables
 
@@ -48,8 +49,9 @@ class Sweeping(dg.Config):
 class Verifying(dg.Config):
     """Which states of the lake are verified."""
 
-    ref: str = Field("", description="A branch, tag or commit. Empty: the data branch.")
-    everything: bool = Field(True, description="Every other branch and tag, too.")
+    ref: str = Field(
+        "", description="Only this branch, tag or commit. Empty: all that any branch or tag reaches."
+    )
 
 
 @dg.asset(**LAKE_SWEEP.arguments)
@@ -61,10 +63,11 @@ def lake_sweep(
 ) -> Audited:
     """What dead processes left behind, and what became of it: branches of publications, unfinished files, old locks.
 
-    A work branch goes when its head has not moved for six hours and no run in flight writes it, or when what it brought
-    is published and its run has ended. Refused data and the commits of deleted branches stay. The table of the sweep
-    before is its memory: by hand it runs as on the schedule, and with `dry_run` it only says what would go. Bytes that
-    lie in a lakeFS server's own storage are not reached.
+    A work branch goes when no run in flight writes it and it has not moved for six hours after a sweep first saw it:
+    after one or two nights. One whose run has ended goes at once when what it brought is published. Refused data and
+    the commits of deleted branches stay. The table of the sweep before is its memory: by hand it runs as on the
+    schedule, and with `dry_run` it only says what would go. Bytes that lie in a lakeFS server's own storage are not
+    reached.
     """
     snapshot, now = tables.snapshot(context), datetime.now(UTC)
     rows = sweeping.sweep(
@@ -85,8 +88,8 @@ def lake_sweep(
         ],
         metadata={
             "in short": sweeping.in_words(rows),
-            **{verdict: rows.filter(verdict=verdict).height for verdict in VERDICTS},
-            "rows": preview(rows, ("verdict", "kind", "name", "why", "first_seen"), rows_shown=_ROWS_SHOWN),
+            **{outcome: rows.filter(outcome=outcome).height for outcome in get_args(Outcome)},
+            "rows": preview(rows, ("outcome", "kind", "name", "why", "first_seen"), rows_shown=_ROWS_SHOWN),
         },
     )
 
@@ -101,18 +104,20 @@ def run_state(instance: dg.DagsterInstance, run_id: str) -> sweeping.RunState:
 
 @dg.asset(**LAKE_VERIFICATION.arguments)
 def lake_verification(
-    context: dg.AssetExecutionContext, config: Verifying, tables: dg.ResourceParam[Tables]
+    config: Verifying, tables: dg.ResourceParam[Tables], deployment: dg.ResourceParam[Deployment]
 ) -> Audited:
     """What is wrong in the lake, and which rows point there; no row when all is as it was written.
 
     Every object is read anew, past every cache, and held to the hash in its name; every row that names an object is
-    followed, and held to the hash that it states. The states looked at are those of all branches and tags, and those
-    that rows name. It mends nothing: the table says what a person can do.
+    followed, and held to the hash that it states. Rows are followed at the heads of all branches and tags and at the
+    states that rows name; objects that only older commits hold are read, too. It mends nothing: the table says what a
+    person can do.
     """
-    lake, pin = tables.lake, tables.snapshot(context).commit
-    first = lake.resolve(config.ref) if config.ref else pin
-    commits = verification.refs_of(lake, first) if config.everything else [first]
-    found = verification.verify(lake, commits)
+    if not lake_is_there(deployment):
+        raise dg.Failure(
+            f"There is no lake in {deployment.embedded_lake}: make it with `lake init`.", allow_retries=False
+        )
+    found = verification.verify(tables.lake, config.ref)
     yield from LAKE_VERIFICATION.audited(
         found.problems,
         checks=[EVERYTHING_IS_AS_WRITTEN.no_rows(found.problems, verification.in_words(found))],

@@ -47,6 +47,12 @@ def cut(lake: Lake, branch: str) -> Cut:
     return Cut(found.id, found.created_at, places[found.id])
 
 
+def has_table(lake: Lake, commits: Iterable[str], asset: str) -> bool:
+    """Whether one of the commits holds a table of `asset`, or a partition of it."""
+    paths = (path for commit in commits for path in lake.paths(commit, f"{_TABLES}{asset}"))
+    return any(table_of(path)[0] == asset for path in paths)
+
+
 def differences(lake: Lake, base: str, ref: str, asset: str = "") -> Iterator[Difference]:
     """How each table that differs between two commits changed, or only those of `asset`; sorted by name.
 
@@ -69,7 +75,7 @@ def differences(lake: Lake, base: str, ref: str, asset: str = "") -> Iterator[Di
 def other_files(lake: Lake, base: str, ref: str) -> str:
     """How many files beside the tables differ, in a sentence; empty when none does."""
     kinds = [change.kind for change in lake.diff(base, ref) if not change.path.startswith(_TABLES)]
-    told = [f"{kinds.count(kind)} {kind}" for kind in ("added", "changed", "removed") if kind in kinds]
+    told = [f"{kinds.count(kind)} {kind}" for kind in CHANGES if kind in kinds]
     return f"Files beside the tables: {', '.join(told)}." if told else ""
 
 

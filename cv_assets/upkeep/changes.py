@@ -6,9 +6,11 @@ A column that only one of the states has is null in the other. Two NaN are equal
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 import polars as pl
+
+from resources.lake import ChangeKind
 
 SAID: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "change": pl.String,
@@ -18,7 +20,7 @@ SAID: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
 }
 """What `changes` says of a row, beside its key."""
 
-CHANGES: Final = ("added", "changed", "removed")
+CHANGES: Final[tuple[str, ...]] = get_args(ChangeKind)
 
 ROW: Final = "row"
 """The key of a table whose key is not known: the whole row, as JSON. Such rows come and go; none is changed."""

@@ -15,14 +15,10 @@ from resources.deployments import Deployment, open_lake
 from resources.git_lake import GitLake
 from resources.lake import Change, Commit, DamagedError, Lake, LakeError, RefNotFoundError
 from resources.lake_names import MAIN
-from resources.lakefs_lake import LakeFSLake
-from resources.lakefs_records import make_bare, set_branch, write_commit
+from resources.lakefs_lake import HOOKS, LakeFSLake
+from resources.lakefs_records import make_bare, must_stand, set_branch, used_meanwhile, write_commit
+from resources.tables import served
 
-HOOKS = "_lakefs_actions/"
-"""The folder of the server's own rules, which `lake init` puts there: no work of the lake."""
-
-_PASSING = "work-"
-_OURS = f"{_PASSING}move-"
 _THREADS = 8
 _TOLD_EVERY = 100
 
@@ -57,7 +53,11 @@ class Refs:
 
     def heads(self) -> set[str]:
         """All the commits."""
-        return {*self.branches.values(), *self.tags.values()}
+        return set(self.named().values())
+
+    def named(self) -> dict[str, str]:
+        """The commits by name: no branch is called as a tag is."""
+        return {**self.branches, **self.tags}
 
     def mapped(self, copies: Mapping[str, str]) -> "Refs":
         """The same names at the copies of their commits."""
@@ -86,14 +86,15 @@ def server(deployment: Deployment) -> LakeFSLake:
 def move(source: Lake, target: LakeFSLake, tell: Callable[[str], None] = lambda _: None) -> Moved:
     """Bring all that the branches and tags of `source` reach to `target`; what is there already is not sent again.
 
-    `tell` hears how far it is. Raises LakeError when `target` holds work of its own, DamagedError when an object is
-    lost in `source` or arrives otherwise than it was sent.
+    `tell` hears how far it is. Raises LakeError when `target` holds work of its own, or gets some meanwhile;
+    DamagedError when an object is lost in `source` or arrives otherwise than it was sent.
     """
     started, refs = time.monotonic(), standing(source)
     make_bare(target)
     copies = target.moved()
     known = len(copies)
-    _must_be_a_copy(source, target, copies)
+    checked = standing(target)
+    _must_be_a_copy(source, target, checked, copies)
     missing = history(source, refs.heads(), copies)
     objects = size_bytes = 0
     for number, commit in enumerate(missing, start=1):
@@ -101,15 +102,20 @@ def move(source: Lake, target: LakeFSLake, tell: Callable[[str], None] = lambda 
         objects, size_bytes = objects + len(brought), size_bytes + sum(brought.values())
         if number % _TOLD_EVERY == 0:
             tell(f"{number} of {len(missing)} commits, {time.monotonic() - started:.0f} s")
-    _set_refs(target, refs.mapped(copies), set(copies.values()))
+    _set_refs(target, checked, refs.mapped(copies), set(copies.values()))
     seconds = time.monotonic() - started
     return Moved(len(missing), known, objects, size_bytes, len(refs.branches), len(refs.tags), seconds)
 
 
 def standing(lake: Lake) -> Refs:
     """All branches and tags of the lake, but for the branches that a step works on and deletes."""
-    branches = {name: head for name, head in lake.branches().items() if not name.startswith(_PASSING)}
+    branches = {name: head for name, head in lake.branches().items() if not _passes(name)}
     return Refs(branches, lake.tags())
+
+
+def _passes(branch: str) -> bool:
+    serving = served(branch)
+    return serving is not None and serving.kind == "work"
 
 
 def history(lake: Lake, heads: Iterable[str], known: Collection[str] = ()) -> list[Commit]:
@@ -125,13 +131,12 @@ def history(lake: Lake, heads: Iterable[str], known: Collection[str] = ()) -> li
     return [found[commit] for commit in order if commit in found]
 
 
-def _must_be_a_copy(source: Lake, target: LakeFSLake, copies: Mapping[str, str]) -> None:
+def _must_be_a_copy(source: Lake, target: LakeFSLake, refs: Refs, copies: Mapping[str, str]) -> None:
     """Refuses a repository that somebody worked in: that work would be lost to its branches."""
     old = {copy: commit for commit, copy in copies.items()}
-    branches = [name for name in target.branches() if not name.startswith(_PASSING)]
-    below = {name: _copy_below(target, name, old) for name in branches}
+    below = {name: _copy_below(target, head, old) for name, head in refs.branches.items()}
     used = [name for name, commit in below.items() if commit is None]
-    used += [name for name, commit in target.tags().items() if commit not in old]
+    used += [name for name, commit in refs.tags.items() if commit not in old]
     main = old.get(below.get(MAIN) or "")
     if used or (main and not _holds(source, main)):
         what = f"others than this lake's commits on {', '.join(sorted(used))}" if used else "another lake"
@@ -143,6 +148,8 @@ def _must_be_a_copy(source: Lake, target: LakeFSLake, copies: Mapping[str, str])
 
 def _copy_below(target: LakeFSLake, ref: str, copies: Collection[str]) -> str | None:
     """The copied commit, or the repository's own first one, that `ref` stands at but for hooks; None when at others."""
+    if ref in copies:
+        return ref
     below = next(commit.id for commit in target.log(ref) if commit.id in copies or not commit.parents)
     changes = target.diff(below, ref)
     return below if all(change.path.startswith(HOOKS) for change in changes) else None
@@ -178,7 +185,7 @@ def _send(
     source: Lake, target: LakeFSLake, commit: str, parent: str, changes: list[Change]
 ) -> tuple[str, dict[str, int]]:
     """A commit of `target` with the files of `commit`, which differs from `parent` by `changes`."""
-    branch = f"{_OURS}{uuid.uuid4().hex[:8]}"
+    branch = f"work-move-{uuid.uuid4().hex[:8]}"
     files = {change.path: source.fetch(commit, change.path) for change in changes}
     target.create_branch(branch, parent)
     try:
@@ -202,17 +209,32 @@ def _must_equal(
         raise LakeError(f"{commit} changes {len(sent)} paths, but {len(arrived)} arrived: move again")
 
 
-def _set_refs(target: LakeFSLake, wanted: Refs, copies: Collection[str]) -> None:
+def _set_refs(target: LakeFSLake, checked: Refs, wanted: Refs, copies: Collection[str]) -> None:
     """What is gone since an earlier move goes too; `main` comes last, when all that it stands for is there."""
-    for name, commit in target.tags().items():
-        if wanted.tags.get(name) != commit:
-            target.delete_tag(name)
-    there = target.branches()
-    for name in there.keys() - wanted.branches.keys():
-        if name.startswith(_OURS) or not name.startswith(_PASSING):
-            target.delete_branch(name)
+    now = standing(target)
+    stale = _stale(target, now, wanted, copies)
+    _must_be_as_checked(target, stale, checked.named())
+    for name in stale.keys() - (now.branches.keys() & wanted.branches.keys()):
+        must_stand(target, name, stale[name])
+        (target.delete_tag if name in now.tags else target.delete_branch)(name)
     for name, commit in sorted(wanted.branches.items(), key=lambda ref: ref[0] == MAIN):
-        if name not in there or _copy_below(target, name, copies) != commit:
-            set_branch(target, name, commit)
+        if name in stale or name not in now.branches:
+            set_branch(target, name, commit, now.branches.get(name))
     for name, commit in wanted.tags.items():
         target.tag(name, commit)
+
+
+def _must_be_as_checked(target: LakeFSLake, stale: Mapping[str, str], checked: Mapping[str, str]) -> None:
+    for name, head in stale.items():
+        if checked.get(name) != head:
+            raise used_meanwhile(target, name)
+
+
+def _stale(target: LakeFSLake, now: Refs, wanted: Refs, copies: Collection[str]) -> dict[str, str]:
+    """The commits of the refs that stand otherwise than wanted."""
+    goal = wanted.named()
+    return {
+        name: head
+        for name, head in now.named().items()
+        if name not in goal or _copy_below(target, head, copies) != goal[name]
+    }

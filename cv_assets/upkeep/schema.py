@@ -1,28 +1,18 @@
 """Contracts of the upkeep step: how the lake itself is kept. Nothing here is about frames or verdicts."""
 
-from typing import Final
+from typing import get_args
 
 import dataframely as dy
 
-KINDS: Final = (
-    "work branch",
-    "refused branch",
-    "unfinished file",
-    "lock",
-    "object",
-    "repository",
-    "uncommitted",
-    "cache",
-)
-VERDICTS: Final = ("swept", "would go", "waits", "kept")
+from resources.lake import ChangeKind, LeftoverKind, Outcome
 
 
 class LakeSweep(dy.Schema):
-    """One thing that a sweep of the lake came upon and that no running publication needs to leave there."""
+    """One thing that a sweep of the lake came upon, and what became of it."""
 
     kind = dy.String(
         primary_key=True,
-        regex=f"^({'|'.join(KINDS)})$",
+        regex=f"^({'|'.join(get_args(LeftoverKind))})$",
         description="work branch: of a publication under way, or of one whose process died. refused branch: holds data "
         "whose checks failed. unfinished file, lock, object, repository: in the folder of the embedded lake. "
         "uncommitted: on lakeFS, a change that stops every merge. cache: in the cache folder.",
@@ -32,10 +22,11 @@ class LakeSweep(dy.Schema):
     first_seen = dy.Datetime(
         time_zone="UTC",
         time_unit="us",
-        description="When a sweep first saw the branch with this head; when a file, or refused data, was written.",
+        description="When a sweep first saw the work branch with this head, or what is uncommitted; when a file, or "
+        "refused data, was written.",
     )
-    verdict = dy.String(
-        regex=f"^({'|'.join(VERDICTS)})$",
+    outcome = dy.String(
+        regex=f"^({'|'.join(get_args(Outcome))})$",
         description="swept: it is gone. would go: it was a dry run. waits: a later sweep decides. kept: no sweep takes "
         "it.",
     )
@@ -43,12 +34,12 @@ class LakeSweep(dy.Schema):
 
 
 class LakeVerification(dy.Schema):
-    """One thing that is wrong in the lake: an object whose bytes are not what was written, or a row that says so."""
+    """One thing that is wrong in the lake: an object or a commit, or a row that points astray."""
 
     commit = dy.String(primary_key=True, description="The commit it was found at.")
     path = dy.String(
         primary_key=True,
-        description="The object; the commit that a row names, where there is no such commit.",
+        description="The object; the commit, where that itself is damaged or lost.",
     )
     table = dy.String(
         primary_key=True, description="The table whose rows point there; empty where none does."
@@ -69,7 +60,7 @@ class BranchChanges(dy.Schema):
         description="The row's key, as COLUMN=VALUE; the whole row where the contract has no key."
     )
     change = dy.String(
-        regex="^(added|changed|removed)$",
+        regex=f"^({'|'.join(get_args(ChangeKind))})$",
         description="added: only this branch has it. removed: only main does.",
     )
     differs = dy.String(description="The columns that differ in a changed row.")

@@ -17,7 +17,7 @@ import polars as pl
 
 from cv_assets.upkeep.schema import LakeSweep
 from cv_assets.words import counted, moment
-from resources.lake import Commit, Disposal, Lake, Leftover, RefNotFoundError
+from resources.lake import Commit, Lake, Leftover, Outcome, RefNotFoundError
 from resources.tables import served
 
 GRACE: Final = timedelta(hours=6)
@@ -29,45 +29,58 @@ PATIENCE: Final = timedelta(days=2)
 _CLOCKS_APART: Final = timedelta(hours=1)
 
 RunState = Literal["in flight", "ended", "unknown"]
-Verdict = Literal["waits"] | Disposal
 
 
 @dataclass(frozen=True)
 class WorkBranch:
-    """The branch of a publication. `merged`: what it wrote is on its data branch. `run`: empty when nothing says."""
+    """The branch of a publication; `created_at` is its head's. `merged`: what it wrote is on its data branch.
+
+    `run` is empty when nothing says.
+    """
 
     name: str
     head: str
+    created_at: datetime
     run: str = ""
     state: RunState = "unknown"
     merged: bool = False
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Disposal:
     """What becomes of a branch, and why."""
 
-    verdict: Verdict
+    outcome: Outcome
     why: str
 
 
-def judge(branch: WorkBranch, first_seen: datetime, now: datetime) -> Judgement:
+def judge(branch: WorkBranch, first_seen: datetime, now: datetime) -> Disposal:
     """Whether the branch is nobody's; `first_seen` is when a sweep first saw it with this head."""
     if branch.state == "in flight":
-        return Judgement(
+        return Disposal(
             "waits",
             f"Its run {branch.run[:8]} is in flight. If that run's process is gone, end the run in Dagster.",
         )
     if branch.merged and branch.state == "ended":
-        return Judgement("swept", "What it brought is published, and its run ended.")
+        return Disposal("swept", "What it brought is published, and its run ended.")
     if now - first_seen >= GRACE:
-        return Judgement(
+        return Disposal(
             "swept", f"It has not moved since {moment(first_seen)}, and no run in flight writes it."
         )
-    return Judgement(
+    return Disposal(
         "waits",
-        f"It may be of a publication under way: one that has not moved until {moment(first_seen + GRACE)} goes.",
+        f"It may be of a publication under way. If it does not move, the first sweep after "
+        f"{moment(first_seen + GRACE)} takes it.",
     )
+
+
+def unmoved_since(remembered: datetime | None, created_at: datetime, now: datetime) -> datetime:
+    """Since when a branch has had its head, for all that clocks may have been wrong when a sweep first saw it.
+
+    Never before the head was made and never in the future, so that a time too early takes nothing that is young, and
+    one too late keeps nothing for good.
+    """
+    return min(max(remembered or now, created_at), now)
 
 
 def sweep(
@@ -124,13 +137,13 @@ def unfinished(cache: Path, older_than: datetime, *, dry_run: bool) -> Iterator[
 
 def waiting_too_long(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """What only a person can end: it waits for longer than PATIENCE."""
-    return rows.filter(pl.col("verdict") == "waits", pl.col("first_seen") < now - PATIENCE)
+    return rows.filter(pl.col("outcome") == "waits", pl.col("first_seen") < now - PATIENCE)
 
 
 def in_words(rows: pl.DataFrame) -> str:
-    """One sentence for each verdict and for what was refused."""
+    """One sentence for each outcome and for what was refused."""
     refused = rows.filter(kind="refused branch")
-    swept, waits = rows.filter(verdict="swept").height, rows.filter(verdict="waits").height
+    swept, waits = rows.filter(outcome="swept").height, rows.filter(outcome="waits").height
     oldest = f", the oldest of {moment(refused['first_seen'].min())}" if refused.height else ""  # type: ignore[arg-type]
     held = f"{counted(refused.height, 'refused table')} kept readable{oldest}"
     return f"{counted(swept, 'thing')} swept, {waits} waiting; {held}."
@@ -141,13 +154,13 @@ def _swept_branches(
     now: datetime, dry_run: bool,
 ) -> Iterator[tuple[object, ...]]:  # fmt: skip
     for branch in work_branches(lake, data_branch, run_state):
-        first_seen = seen.get((branch.name, branch.head), now)
+        first_seen = unmoved_since(seen.get((branch.name, branch.head)), branch.created_at, now)
         judged = judge(branch, first_seen, now)
-        if judged.verdict == "swept" and dry_run:
-            judged = Judgement("would go", judged.why)
-        elif judged.verdict == "swept" and not _deleted(lake, branch):
+        if judged.outcome == "swept" and dry_run:
+            judged = Disposal("would go", judged.why)
+        elif judged.outcome == "swept" and not _deleted(lake, branch):
             continue
-        yield "work branch", branch.name, branch.head, first_seen, judged.verdict, judged.why
+        yield "work branch", branch.name, branch.head, first_seen, judged.outcome, judged.why
 
 
 def _deleted(lake: Lake, branch: WorkBranch) -> bool:
@@ -188,7 +201,7 @@ def _work_branch(
 ) -> WorkBranch:
     # Where nothing is written yet the head is of the data branch, and its run is another one.
     run = "" if head.id in cut_from else head.metadata.get("run_id", "")
-    return WorkBranch(name, head.id, run, run_state(run) if run else "unknown", merged)
+    return WorkBranch(name, head.id, head.created_at, run, run_state(run) if run else "unknown", merged)
 
 
 def _row_of(
@@ -196,7 +209,7 @@ def _row_of(
 ) -> tuple[object, ...]:
     what = f"{leftover.size_bytes} bytes"
     first_seen = leftover.changed_at or seen.get((leftover.name, what), now)
-    return leftover.kind, leftover.name, what, first_seen, leftover.verdict, leftover.why
+    return leftover.kind, leftover.name, what, first_seen, leftover.outcome, leftover.why
 
 
 def _changed_at(found: Path) -> datetime:

@@ -1,7 +1,8 @@
 """Whether the lake still holds what was written: every object is read anew, and every row that names one is followed.
 
 An object whose name holds a sha256 must have that hash, a row that states one is held to it. The first state that is
-verified is read whole; of each other one only what differs from it, so that no object is read twice for nothing.
+verified is read whole; of each other one only what differs from it, and of the commits behind one only what it no
+longer holds, so that hardly an object is read twice.
 """
 
 import re
@@ -9,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Any, Final
 
 import polars as pl
 
 from cv_assets.upkeep.schema import LakeVerification
 from cv_assets.words import counted
-from resources.lake import DamagedError, Lake, RefNotFoundError
+from resources.lake import Commit, DamagedError, Lake, RefNotFoundError
+from resources.lake_names import MAIN
 
 THREADS: Final = 8
 
@@ -80,19 +83,25 @@ class Verification:
     problems: pl.DataFrame
 
 
-def refs_of(lake: Lake, branch: str) -> list[str]:
-    """The commits of every branch and tag, the branch's own first, each once."""
-    commits = [lake.resolve(branch), *lake.branches().values(), *lake.tags().values()]
-    return list(dict.fromkeys(commits))
+def verify(lake: Lake, ref: str = "") -> Verification:
+    """All that branches and tags reach, or one state; and the states that rows there name.
 
-
-def verify(lake: Lake, commits: Sequence[str]) -> Verification:
-    """Every object as of these commits, and as of those that their rows name. Raises RefNotFoundError for `commits`."""
+    Rows are followed at the states that refs and rows name; every object of every commit behind a ref is read. Raises
+    RefNotFoundError for `ref`, DamagedError where the refs themselves cannot be read or reading would never end.
+    """
+    lake.check()
+    heads = [lake.resolve(ref)] if ref else _heads(lake)
     with ThreadPoolExecutor(THREADS) as pool:
         walk = _Walk(lake, pool)
-        for commit in commits:
-            walk.visit(commit)
+        for head in heads:
+            walk.visit(head)
+            if not ref:
+                walk.look_behind(head)
         return Verification(len(walk.visited), walk.objects, walk.pointing, _sorted(walk.problems))
+
+
+def _heads(lake: Lake) -> list[str]:
+    return list(dict.fromkeys([lake.resolve(MAIN), *lake.branches().values(), *lake.tags().values()]))
 
 
 class _Walk:
@@ -103,6 +112,7 @@ class _Walk:
         self._base = ""
         self._stored, self._followed = pl.DataFrame(schema=_STORED), pl.DataFrame(schema=_POINTING)
         self.visited: set[str] = set()
+        self._behind: set[str] = set()
         self.problems: list[pl.DataFrame] = []
         self.objects = self.pointing = 0
 
@@ -113,7 +123,52 @@ class _Walk:
             state = waiting.pop()
             if state not in self.visited:
                 self.visited.add(state)
-                waiting += self._verify(state)
+                try:
+                    waiting += self._verify(state)
+                except DamagedError as error:
+                    self._tell(state, state, error)
+
+    def look_behind(self, head: str) -> None:
+        """Read what commits behind this state brought that it no longer holds, as far as not done for another."""
+        ahead = [head]
+        while ahead:
+            commits = list(self._unseen(ahead.pop()))
+            ahead += [parent for commit in commits for parent in commit.parents[1:]]
+            brought = self._pool.map(lambda commit: self._brought(commit, head), commits)
+            for commit, paths in zip(commits, brought, strict=True):
+                read = self._read(commit.id, paths)
+                self.problems.append(misnamed(commit.id, read, pl.DataFrame(schema=_POINTING)))
+
+    def _unseen(self, newest: str) -> Iterator[Commit]:
+        """From this commit back along first parents, to the first that was seen before."""
+        at = newest
+        try:
+            for commit in self._lake.log(newest):
+                if commit.id in self._behind:
+                    return
+                at = commit.id
+                self._behind.add(at)
+                yield commit
+        except (DamagedError, RefNotFoundError) as error:
+            self._tell(at, at, error)
+
+    def _brought(self, commit: Commit, head: str) -> list[str]:
+        """A merge takes each path from one side: it brings nothing that its parents lack."""
+        if len(commit.parents) > 1 or commit.id in self.visited:
+            return []
+        try:
+            now_other = {change.path for change in self._lake.diff(commit.id, head)}
+            new = self._lake.diff(commit.parents[0], commit.id) if commit.parents else None
+        except (DamagedError, RefNotFoundError) as error:
+            self._tell(commit.id, commit.id, error)
+            return []
+        paths = (
+            self._lake.paths(commit.id) if new is None else [one.path for one in new if one.kind != "removed"]
+        )
+        return [path for path in paths if path in now_other]
+
+    def _tell(self, commit: str, path: str, error: Exception) -> None:
+        self.problems.append(_problems([(commit, path, "", "", 0, _sentence(error), _RESTORE)]))
 
     def _verify(self, commit: str) -> list[str]:
         """The states that the rows of this one name."""
@@ -146,10 +201,17 @@ class _Walk:
 
     def _pointing(self, commit: str, tables: Iterable[str]) -> pl.DataFrame:
         """The rows of these tables that name an object."""
-        found = self._pool.map(lambda path: _follow(self._lake, commit, path), tables)
-        rows = pl.concat([pl.DataFrame(schema=_POINTING), *(one for some in found for one in some)])
+        found = chain.from_iterable(self._pool.map(lambda path: self._follow(commit, path), tables))
+        rows = pl.concat([pl.DataFrame(schema=_POINTING), *found])
         self.pointing += rows.height
         return rows
+
+    def _follow(self, commit: str, path: str) -> list[pl.DataFrame]:
+        try:
+            return list(_follow(self._lake, commit, path))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self._tell(commit, path, error)
+            return []
 
     def _elsewhere(self, pointing: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
         """`pointing` with what is stored there: at this state, or at the one that the row names."""
@@ -240,8 +302,15 @@ def _hash(lake: Lake, commit: str, path: str) -> tuple[str | None, str | None]:
     """The hash, and what is wrong."""
     try:
         return lake.sha256(commit, path), _no_table(lake, commit, path) if _is_table(path) else None
-    except (DamagedError, FileNotFoundError, RefNotFoundError) as error:
-        return None, f"{str(error).rstrip('.')}."
+    except (
+        OSError,
+        RefNotFoundError,
+    ) as error:  # an OSError by the disk or the lake: lost, damaged, unreadable
+        return None, _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    return f"{str(error).rstrip('.')}."
 
 
 def _no_table(lake: Lake, commit: str, path: str) -> str | None:

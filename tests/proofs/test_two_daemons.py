@@ -1,123 +1,55 @@
-"""Two Dagsters that know nothing of each other, on one data folder and one lake, tick and run in any order."""
+"""What the figures of two Dagsters at once say; tests/sensors/test_two_homes.py has their sensors in any order."""
 
-import json
-import random
-from concurrent.futures import ThreadPoolExecutor
+import time
 
-import dagster as dg
 import pytest
-from make_retraining import DRIFT, Plant
 
-from cv_assets.drift.assets import drift_metrics
-from cv_assets.frames.assets import prepared_frames, raw_frames
-from cv_assets.inspection.assets import inspections, outbox
-from cv_assets.spec.assets import project_spec
-from jobs.receive import receive
-from proofs.pictures import drop
-from resources.partitions import deliveries
-from resources.tables import Tables
-from sensors.new_deliveries import new_deliveries
-from sensors.retrain_on_alarms import retrain_on_drift
+from proofs import two_daemons
 
-ASSETS = [project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics]
-
-
-class Home:
-    """One DAGSTER_HOME: its own records, and what it requested and did not run yet."""
-
-    def __init__(self, deployment, lake):
-        self.instance = dg.DagsterInstance.ephemeral()
-        tables = Tables(deployment, lake)
-        self.resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
-        self.job = dg.Definitions(assets=ASSETS, jobs=[receive], resources=self.resources).resolve_job_def(
-            "receive"
-        )
-        self.waiting = []
-
-    def tick(self):
-        given = {key: self.resources[key] for key in ("tables", "deployment")}
-        answer = new_deliveries(dg.build_sensor_context(instance=self.instance, resources=given))
-        if isinstance(answer, dg.SkipReason):
-            return answer.skip_message
-        for asked in answer.dynamic_partitions_requests:
-            self.instance.add_dynamic_partitions(deliveries.name, asked.partition_keys)
-        self.waiting += [one.run_key for one in answer.run_requests if one.run_key not in self.waiting]
-        return "requested"
-
-    def run(self):
-        if not self.waiting:
-            return True
-        key = self.waiting.pop(0)
-        return self.job.execute_in_process(
-            instance=self.instance, partition_key=key, raise_on_error=False
-        ).success
+CLEAN = {
+    "over": True,
+    "files": 6,
+    "captures": 6,
+    "doubled": 0,
+    "unaccounted": 0,
+    "stated": 12,
+    "annotations": 12,
+    "deliveries": 3,
+    "outbox": 3,
+    "unexplained": [],
+}
 
 
-@pytest.fixture
-def homes(deployment, tables, materialize):
-    materialize([project_spec])
-    homes = [Home(deployment, tables.lake) for _ in range(2)]
-    yield homes
-    for home in homes:
-        home.instance.dispose()
+def test_what_was_taken_in_exactly_once_is_no_mistake():
+    assert two_daemons.mistakes(CLEAN) == []
 
 
-def must_be_taken_in_once(tables, deployment, names):
-    head = tables.head()
-    rows = head.tables("raw_frames")
-    assert sorted(rows["file_name"]) == sorted(names)
-    assert rows["capture_id"].is_unique().all()
-    assert sorted(path.name for path in (deployment.data_dir / "taken").rglob("*.png")) == sorted(names)
-    told = [json.loads(file.read_text()) for file in (deployment.data_dir / "outbox").glob("*.json")]
-    assert sum(len(one["verdicts"]) for one in told) == len(names)
-    for table in ("raw_frames", "inspections", "outbox"):
-        for key in head.partitions(table):
-            assert len(list(tables.lake.log("main", f"tables/{table}/{key}.parquet"))) == 1
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        ({"over": False}, "it was not over after 150 s."),
+        ({"captures": 5}, "5 captures of 6 files."),
+        ({"doubled": 2}, "2 captures are there twice."),
+        ({"unaccounted": 1}, "1 files are nowhere."),
+        ({"annotations": 24}, "24 statements of 12."),
+        ({"outbox": 4}, "4 files in the outbox for 3 deliveries."),
+        ({"unexplained": ["receive: KeyError"]}, "runs failed without a sentence: ['receive: KeyError']."),
+    ],
+    ids=str,
+)
+def test_each_way_to_break_the_claim_is_told(figures, sentence):
+    assert two_daemons.mistakes({**CLEAN, **figures}) == [sentence]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_what_two_homes_see_in_any_order_is_taken_in_once(homes, tables, deployment, seed):
-    draw, names = random.Random(seed), []
-    for module in ("m01", "m02"):
-        names += drop(deployment.data_dir / "inbox", module, 2)
-        for _ in range(4):
-            home = draw.choice(homes)
-            assert draw.choice((home.tick, home.tick, home.run))()
-    for home in homes * 2:
-        home.tick()
-        while home.waiting:
-            assert home.run()
-    while "The inbox is empty." not in {home.tick() for home in homes}:
-        pass
-    must_be_taken_in_once(tables, deployment, names)
+@pytest.mark.parametrize(
+    ("words", "is_explained"), [("Failure: The disk is full", True), ("KeyError: 'a'", False)]
+)
+def test_a_run_that_failed_with_a_traceback_is_unexplained(words, is_explained):
+    told = two_daemons._told([("receive", "FAILURE", words), ("receive", "SUCCESS", "")])
+    assert told["runs"] == {"receive failure": 1, "receive success": 1}
+    assert (told["unexplained"] == []) is is_explained
 
 
-def test_what_two_homes_take_in_at_the_same_moment_is_taken_in_once(homes, tables, deployment):
-    names = drop(deployment.data_dir / "inbox", "m01", 2)
-    for home in homes * 2:
-        home.tick()
-    assert homes[0].waiting == homes[1].waiting != []
-    with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(Home.run, homes)) == [True, True]
-    homes[0].tick()
-    homes[1].tick()
-    must_be_taken_in_once(tables, deployment, names)
-
-
-def test_an_alarm_that_two_homes_see_is_trained_for_once(tables, deployment):
-    with dg.DagsterInstance.ephemeral() as one, dg.DagsterInstance.ephemeral() as other:
-        plant = Plant(tables, deployment, one)
-        plant.alarms(DRIFT)
-        plant.labels(214)
-        requests = {}
-        for instance in (one, other):
-            plant.instance = instance
-            (requests[instance],) = plant.tick(retrain_on_drift).run_requests
-        results = []
-        for instance, request in requests.items():
-            plant.instance = instance
-            results.append(plant.run(request))
-    assert [result.success for result in results] == [True, True]
-    trained = [len(result.asset_materializations_for_node("trained")) for result in results]
-    assert trained == [1, 0]
-    assert tables.head().partitions("training_request") == ["drift-r1-1"]
+def test_what_is_so_only_at_the_last_moment_was_in_time():
+    assert two_daemons._wait_for(lambda: True, time.monotonic() - 1)
+    assert not two_daemons._wait_for(lambda: False, time.monotonic() - 1)

@@ -1,69 +1,25 @@
-"""A real lakeFS server for the tests that are marked `lakefs`: the one in the environment, or one of their own."""
+"""Both lakes, and a bad line to a lakeFS server."""
 
 import contextlib
-import os
 import re
-import shutil
 import socket
 import sys
 import threading
 import urllib.parse
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from demo import lakes
 from resources.git_lake import GitLake
 from resources.lake import Lake
 
 
-@dataclass(frozen=True)
-class Server:
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str
-    storage_namespace: str
-    block: Path | None = None
-    """The folder of its storage, when that is on this machine."""
-
-
-@pytest.fixture(scope="session")
-def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
-        keys = (
-            os.environ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
-            os.environ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
-        )
-        yield Server(endpoint, *keys, os.environ.get("LAKEFS_STORAGE_NAMESPACE") or "local://")
-        return
-    if shutil.which("lakefs") is None:
-        pytest.skip("no lakeFS server: LAKEFS_ENDPOINT is not set and no `lakefs` program is on PATH")
-    folder = tmp_path_factory.mktemp("lakefs") / "server"
-    with lakes.lake(lakes.LAKEFS, folder) as found:
-        keys = (
-            found["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"],
-            found["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
-        )
-        yield Server(found["LAKEFS_ENDPOINT"], *keys, "local://", folder / "block")
-
-
 @pytest.fixture
-def lakefs_lake(lakefs_server: Server, tmp_path: Path) -> Lake:
+def lakefs_lake(new_repository: Callable[[], Lake]) -> Lake:
     """A repository of its own for each test, made on first use."""
-    from resources.lakefs_lake import LakeFSLake
-
-    name = f"test-{uuid.uuid4().hex}"
-    return LakeFSLake(
-        endpoint=lakefs_server.endpoint,
-        access_key_id=lakefs_server.access_key_id,
-        secret_access_key=lakefs_server.secret_access_key,
-        repository=name,
-        cache=tmp_path / "cache",
-        storage_namespace=f"{lakefs_server.storage_namespace}{name}",
-    )
+    return new_repository()
 
 
 @pytest.fixture
@@ -136,7 +92,7 @@ class LossyProxy:
 
 
 @pytest.fixture
-def lossy_proxy(lakefs_server: Server) -> Iterator[LossyProxy]:
+def lossy_proxy(lakefs_server: Any) -> Iterator[LossyProxy]:
     address = urllib.parse.urlsplit(lakefs_server.endpoint)
     proxy = LossyProxy((address.hostname or "", address.port or 80))
     yield proxy

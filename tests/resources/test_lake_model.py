@@ -408,7 +408,7 @@ def drive(storage: Callable[[], EmbeddedStorage | LakeFSStorage], share: float, 
 
 
 def test_the_embedded_lake_is_as_the_model_says(tmp_path_factory):
-    drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.8, steps=30)
+    drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.5, steps=30)
 
 
 @pytest.mark.lakefs

@@ -9,7 +9,7 @@ from cv_assets.frames.assets import prepared_frames, raw_frames
 from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
-from resources import lakefs_server
+from resources import lakefs_connection
 from resources.lake import LakeUnreachableError
 from resources.lakefs_lake import LakeFSLake
 from resources.partitions import deliveries
@@ -192,7 +192,7 @@ def test_two_ticks_never_look_at_once(spec_in_force, drop, tick, deployment):
 def test_a_lakefs_that_is_down_is_named_in_the_error_of_the_tick_with_what_to_do(
     tick, deployment, resources, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(lakefs_server, "_RETRIES", False)
+    monkeypatch.setattr(lakefs_connection, "_RETRIES", False)
     lake = LakeFSLake("http://127.0.0.1:1", "key", "secret", "cv-assets", tmp_path / "cache")
     resources["tables"] = Tables(deployment, lake)
     with pytest.raises(LakeUnreachableError, match=r"lakeFS at .* does not answer: start it or correct"):

@@ -28,9 +28,15 @@ def cell(seed=0):
     return make_frames.cell(seed, size=(300, 300))
 
 
+def publish_spec(deployment, tables):
+    """Put the spec file into the lake without a look at its architectures, which takes seconds."""
+    published = parquet(to_table(load_spec(deployment.spec_file)))
+    publish_by_hand(tables.lake, {table_path("project_spec"): published})
+
+
 @pytest.fixture
-def acquisition(deployment, spec, materialize):
-    materialize([project_spec])
+def acquisition(deployment, spec, tables):
+    publish_spec(deployment, tables)
     (deployment.data_dir / "inbox").mkdir()
     return spec.acquisition
 
@@ -127,10 +133,10 @@ def everything_below(folder):
 
 
 def test_nothing_private_is_kept_in_lake_tables_or_logs_when_the_spec_says_strip(
-    deliver, take_in, tables, deployment, materialize, capfd
+    deliver, take_in, tables, deployment, capfd
 ):
     edit_spec(deployment, "  after: move", "  metadata: strip\n  after: move")
-    materialize([project_spec])
+    publish_spec(deployment, tables)
     secret = "Jane Doe SN-1234"  # noqa: S105
     private = make_frames.exif({271: secret, 274: 1, 315: secret, 42033: secret})
     photo = make_frames.jpeg_with_exif(make_frames.jpeg(cell(1)), private)
@@ -170,15 +176,13 @@ def test_nothing_private_is_kept_in_lake_tables_or_logs_when_the_spec_says_strip
 
 
 def test_a_setting_of_metadata_that_changed_refuses_to_read_a_delivery_another_way(
-    deliver, take_in, tables, deployment, materialize
+    deliver, take_in, tables, deployment
 ):
     private = make_frames.exif({315: "Jane Doe"})
     key = deliver({name(1, of=1): make_frames.jpeg_with_exif(make_frames.jpeg(cell()), private)})
     take_in(key)
     edit_spec(deployment, "  after: move", "  metadata: strip\n  after: move")
-    publish_by_hand(
-        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
-    )
+    publish_spec(deployment, tables)
     said = checks(take_in(key, raise_on_error=False))["captures_stay"]
     assert not said.passed
     assert "`metadata` of the spec changed" in said.description
@@ -279,15 +283,13 @@ def test_taking_a_delivery_in_again_publishes_nothing_new(deliver, take_in, tabl
 
 
 def test_what_was_taken_in_stays_as_it_was_read_when_the_pattern_of_file_names_changes(
-    deliver, take_in, tables, deployment, materialize
+    deliver, take_in, tables, deployment
 ):
     key = deliver({name(part): make_frames.png(cell(part)) for part in (1, 2, 3)})
     assert checks(take_in(key))["captures_stay"].passed
     before = tables.head().table("raw_frames", key)
     edit_spec(deployment, r"(?P<part>[^_.]+)\.png", r"(?P<part>[^_]+\.png)")
-    publish_by_hand(
-        tables.lake, {table_path("project_spec"): parquet(to_table(load_spec(deployment.spec_file)))}
-    )
+    publish_spec(deployment, tables)
     result = take_in(key, raise_on_error=False)
     said = checks(result)["captures_stay"]
     assert "raw_frames is not published: it failed captures_stay" in failure(result)

@@ -144,6 +144,7 @@ def test_the_name_of_a_colour_profile_and_what_follows_it_go():
 
 
 PNG, JPEG = make_frames.png(CELL), make_frames.jpeg(CELL)
+SMALL = Preparation(size=(16, 16))
 DAMAGED = PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:]
 
 
@@ -198,7 +199,66 @@ def test_whatever_bytes_are_overwritten_it_is_the_same_picture_or_withheld(conte
         cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_UNCHANGED) for one in (broken, kept)
     )
     assert (before is None and after is None) or (before == after).all()
+    assert prepare(kept, SMALL) == prepare(broken, SMALL)
     assert stripped(kept) == kept
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(*chunks):
+    return PNG[:33] + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+PIXELS = zlib.compress(b"".join(b"\0" + row.tobytes() for row in CELL))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (png_of(chunk(b"IDAT", PIXELS), chunk(b"IDAT", SECRET)), "not all there, or not alone"),
+        (png_of(chunk(b"IDAT", zlib.compress(zlib.decompress(PIXELS) + SECRET))), "not all there, or not alone"),
+        (png_of(chunk(b"IDAT", PIXELS[:9]), chunk(b"teXt", SECRET), chunk(b"IDAT", PIXELS[9:])), "not alone"),
+        (PNG[:-1] + b"\0", "one of its chunks is damaged"),
+        (png_of(chunk(b"IDAT", PIXELS), PNG[8:33]), "twice that may be there once"),
+        (make_frames.png_with(PNG, b"text", SECRET), "may need and that is not known"),
+        (make_frames.png_with(PNG, b"iCCP", b"x\0\0" + zlib.compress(SECRET * 4)), "for a colour profile is none"),
+        (JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1" + SECRET * 4) + JPEG[2:], "for a colour profile is none"),
+        (JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\2" + PROFILE) + JPEG[2:], "not there once and whole"),
+        (JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1" + PROFILE + SECRET) + JPEG[2:], "profile is none"),
+        (JPEG[:2] + segment(0xDD, b"\0\0" + SECRET) + JPEG[2:], "no proper length"),
+        (JPEG[:2] + segment(0xDB, b"\0" + b"\1" * 64 + SECRET) + JPEG[2:], "no proper length"),
+        (JPEG[:2] + segment(0xC4, b"\0" + b"\0" * 16 + SECRET) + JPEG[2:], "no proper length"),
+    ],
+)  # fmt: skip
+def test_what_hides_in_a_part_of_the_picture_withholds_it(content, why):
+    with pytest.raises(UnreadableError, match=why):
+        picture_alone(content)
+
+
+def test_a_palette_beside_colours_that_are_written_out_goes():
+    content = make_frames.png_with(make_frames.png(make_frames.colour_cell()), b"PLTE", SECRET[:24])
+    kept = stripped(content)
+    assert SECRET[:24] not in kept
+    assert (pixels(kept)[0] == pixels(content)[0]).all()
+
+
+@pytest.mark.parametrize("picture", [CELL, make_frames.colour_cell()])
+def test_what_the_header_of_a_bmp_says_beside_the_picture_goes(picture):
+    content = bytearray(make_frames.bmp(picture))
+    info = bytearray(content[14:54] + bytes(16) + b"BGRs" + bytes(64))
+    (start,) = struct.unpack_from("<I", content, 10)
+    content[10:18] = struct.pack("<II", start + 84, len(info))
+    info[:4] = struct.pack("<I", len(info))
+    info[24:32], info[36:40], info[40:56], info[60:84] = SECRET[:8], SECRET[:4], SECRET[:16], SECRET[:24]
+    palette = bytearray(content[54:start])
+    palette[3::4] = (SECRET * 11)[: len(palette) // 4]
+    planted = bytes(content[:14] + info + palette + content[start:])
+    kept = stripped(planted)
+    assert SECRET[:4] not in kept
+    assert kept[54 + 84 :][3 : len(palette) : 4] == bytes(len(palette) // 4)
+    assert all((one == other).all() for one, other in zip(pixels(kept), pixels(planted), strict=True))
 
 
 def test_a_large_file_is_stripped_piece_by_piece(tmp_path):

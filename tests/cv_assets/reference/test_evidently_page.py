@@ -75,7 +75,6 @@ def test_infinite_values_and_nan_are_no_values():
 @pytest.mark.parametrize(
     ("odd", "why"),
     [
-        (1 + np.arange(80) % 3 * 2.2e-16, "varies by less than 1e-09 of its size"),
         (127.5 + np.arange(80) % 8 * 1.4e-14, "varies by less than 1e-09 of its size"),
         (np.where(np.arange(80) % 2, 1.7e308, -1.7e308), "has too wide a range"),
     ],

@@ -138,9 +138,9 @@ def test_a_quantile_corrected_for_many_statistics_is_the_largest_of_few_deliveri
 def test_an_ordinary_delivery_exceeds_the_level_about_as_often_as_it_says():
     # Of 19 ordinary deliveries and a 20th the largest is the 20th once in 20, by symmetry.
     random = np.random.default_rng(0)
-    draws = random.exponential(size=(4000, 20))
+    draws = random.exponential(size=(1000, 20))
     beyond = np.mean([one[-1] > quantile_interval(one[:-1], 0.99, 0.95).value for one in draws])
-    assert beyond == pytest.approx(least_false_alarms(19), abs=0.012)
+    assert beyond == pytest.approx(least_false_alarms(19), abs=0.025)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def tables(draw):
     """A table with unique keys (which may hold null), some of the columns, and its rows as a dictionary."""
     names = draw(st.lists(st.sampled_from(sorted(CELLS)), unique=True))
     keys = draw(
-        st.lists(st.tuples(st.integers(0, 4), st.none() | st.sampled_from("ab")), unique=True, max_size=6)
+        st.lists(st.tuples(st.integers(0, 4), st.none() | st.sampled_from("ab")), unique=True, max_size=4)
     )
     rows = {key: {name: draw(CELLS[name][1]) for name in names} for key in keys}
     schema = {"number": pl.Int64, "letter": pl.String, **{name: CELLS[name][0] for name in names}}

@@ -1,6 +1,5 @@
 """An experiment beside a production, on both lakes: what is its own, what it never touches, and what is left of it."""
 
-import shutil
 from dataclasses import replace
 
 import dagster as dg
@@ -12,7 +11,7 @@ from by_hand import publish_by_hand
 from cv_assets.spec.load import load_spec
 from cv_assets.upkeep.__main__ import main
 from cv_assets.upkeep.branches import cut, differences, other_files
-from cv_assets.upkeep.experiments import begin, drop, experiment, name_mistake, refs, running
+from cv_assets.upkeep.experiments import begin, drop, experiment, name_mistake, refs, running, started
 from resources.catalogue import tell
 from resources.contracts import Audited, Check, TableAsset
 from resources.lake import LakeError
@@ -197,10 +196,61 @@ def test_a_running_experiment_is_neither_dropped_nor_run_twice(my_idea, tables, 
     begin(my_idea, tables.lake, deployment.spec_file)
     with (
         running(my_idea),
-        pytest.raises(LakeError, match="Experiment my-idea is running: end its `make dev`"),
+        pytest.raises(LakeError, match=r"Experiment my-idea is running: end its Dagster first, process \d+"),
     ):
         drop(my_idea, tables.lake)
     assert "my-idea" in tables.lake.branches()
+
+
+def test_an_experiment_is_running_while_its_dagster_lives_on_without_its_parent(my_idea):
+    with running(my_idea) as lock:
+        dagster = started(my_idea, ["sleep", "60"], lock)
+    try:
+        with (
+            pytest.raises(LakeError, match=f"is running: end its Dagster first, process {dagster.pid},"),
+            running(my_idea),
+        ):
+            pass
+    finally:
+        dagster.kill()
+        dagster.wait()
+    with running(my_idea):
+        pass
+
+
+def test_a_branch_that_was_not_made_here_is_neither_taken_nor_dropped_unless_one_insists(
+    my_idea, tables, deployment
+):
+    lake, spec_file = tables.lake, deployment.spec_file
+    lake.create_branch("my-idea", "main")
+    lake.tag("my-idea-v1.0.0", "main")
+    with pytest.raises(LakeError, match=r"my-idea on this lake is no experiment .* insist with --force"):
+        begin(my_idea, lake, spec_file)
+    with pytest.raises(LakeError, match=r"my-idea on this lake is no experiment .* insist with --force"):
+        drop(my_idea, lake)
+    assert refs(lake, "my-idea") == (["my-idea"], ["my-idea-v1.0.0"])
+    assert not my_idea.folder.exists()
+    assert begin(my_idea, lake, spec_file, force=True)[0].startswith("Experiment my-idea goes on.")
+    drop(my_idea, lake)
+    assert refs(lake, "my-idea") == ([], [])
+
+
+def test_a_drop_that_was_cut_off_leaves_nothing_to_the_next_experiment_of_that_name(
+    my_idea, tables, deployment
+):
+    begin(my_idea, tables.lake, deployment.spec_file)
+    my_idea.deployment.spec_file.write_text("edited")
+    in_the_way = my_idea.folder.with_name(".dropped-my-idea")
+    in_the_way.touch()
+    with pytest.raises(NotADirectoryError):
+        drop(my_idea, tables.lake)
+    in_the_way.unlink()
+    assert refs(tables.lake, "my-idea") == ([], [])
+    with pytest.raises(LakeError, match="The drop of experiment my-idea was cut off: drop it again first"):
+        begin(my_idea, tables.lake, deployment.spec_file)
+    drop(my_idea, tables.lake)
+    assert "begins" in begin(my_idea, tables.lake, deployment.spec_file)[0]
+    assert my_idea.deployment.spec_file.read_text() == deployment.spec_file.read_text()
 
 
 def test_an_experiment_stays_on_its_lake(my_idea, tables, deployment, tmp_path):
@@ -215,7 +265,7 @@ def test_an_experiment_stays_on_its_lake(my_idea, tables, deployment, tmp_path):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "Which experiment?"),
+        ("", "Name the experiment, for example my-idea"),
         ("main", "main is the production's branch"),
         ("Main", "Main is|main is the production's branch"),
         ("a b", "A branch name is 1 to 200"),
@@ -223,6 +273,7 @@ def test_an_experiment_stays_on_its_lake(my_idea, tables, deployment, tmp_path):
         ("0" * 40, "A branch name does not look like a commit id"),
         ("candidate-7", "The word 'candidate' in 'candidate-7' marks branches of another kind"),
         ("my-work", "The word 'work'"),
+        ("x" * 61, "at most 60 letters, got 61"),
     ],
 )
 def test_a_bad_name_gets_a_sentence(name, why, deployment):
@@ -230,7 +281,7 @@ def test_a_bad_name_gets_a_sentence(name, why, deployment):
         experiment(deployment, name)
 
 
-@pytest.mark.parametrize("name", ["my-idea", "workshop", "2026_band"])
+@pytest.mark.parametrize("name", ["my-idea", "workshop", "2026_band", "x" * 60])
 def test_a_name_that_marks_no_other_branch_is_good(name):
     assert name_mistake(name) == ""
 
@@ -254,9 +305,11 @@ def test_a_ref_says_what_it_serves(ref, serves):
     assert (found and (found.data_branch, found.kind, found.name)) == serves
 
 
-def test_a_question_makes_no_lake(deployment, capsys):
-    assert main(["diff", "my-idea"], deployment) == 1
-    assert capsys.readouterr().err == f"There is no lake in {deployment.data_dir / 'lake'}.\n"
+@pytest.mark.parametrize("question", [["diff", "my-idea"], ["drop", "my-idea"], ["verify"]])
+def test_a_question_makes_no_lake(question, deployment, capsys):
+    assert main(question, deployment) == 1
+    there = deployment.data_dir / "lake"
+    assert capsys.readouterr().err == f"There is no lake in {there}: make it with `lake init`.\n"
     assert not (deployment.data_dir / "lake").exists()
 
 
@@ -268,4 +321,28 @@ def test_the_rows_that_changed_are_printed_and_written(deployment, my_idea, tabl
     assert main(["diff", "my-idea", "--table", "label_table", "--out", str(out)], deployment) == 0
     assert "label_table" in capsys.readouterr().out
     assert pl.read_parquet(out).select("frame_id", "change").rows() == [("f2", "removed")]
-    shutil.rmtree(my_idea.folder)
+    publish_by_hand(tables.lake, {table_path("label_table"): parquet(LABELS)}, "my-idea")
+    assert main(["diff", "my-idea", "--table", "label_table", "--out", str(out)], deployment) == 0
+    assert pl.read_parquet(out).is_empty(), "an older answer is not left standing"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (
+            ["--table", "lable_table"],
+            "There is no table lable_table: without --table, all that differ are listed.",
+        ),
+        (["--out", "rows.parquet"], "--out writes the rows of one table: name it with --table."),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_gets_a_sentence(options, why, deployment, tables, capsys):
+    tables.lake.create_branch("my-idea", "main")
+    assert main(["diff", "my-idea", *options], deployment) == 1
+    assert capsys.readouterr().err == f"{why}\n"
+
+
+def test_less_than_no_rows_are_refused(deployment, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["diff", "my-idea", "--table", "label_table", "--rows", "-1"], deployment)
+    assert "a number of rows is 0 or more, got -1" in capsys.readouterr().err

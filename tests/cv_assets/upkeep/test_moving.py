@@ -2,6 +2,9 @@
 
 import random
 import re
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from by_hand import publish_by_hand
+from lakefs_sdk.models.branch_protection_rule import BranchProtectionRule
 from make_releases import Line
 
 from cv_assets.lookback.assets import LakeArchive
@@ -18,10 +22,12 @@ from cv_assets.review.schema import ReviewQueue
 from cv_assets.upkeep import moving
 from cv_assets.upkeep.__main__ import main
 from cv_assets.upkeep.moving import history, move, standing
+from resources import lakefs_connection
 from resources.deployments import Deployment
 from resources.git_lake import GitLake
 from resources.lake import Commit, CrossedMergeError, DamagedError, LakeError, MergeConflictError
 from resources.lakefs_lake import LakeFSLake
+from resources.lakefs_records import make_bare, set_branch
 from resources.publications import Publications
 from resources.tables import Snapshot, Tables
 from sensors.review_changes import _changes
@@ -80,6 +86,7 @@ def live_on(lake: GitLake, seed: int, days: int) -> None:
             lake.create_branch(f"refused-{name}", theirs)
             lake.commit(f"refused-{name}", {"bad": b"kept"}, "refused", {})
     lake.create_branch(f"work-{seed}", "one")
+    lake.create_branch(f"trial-work-{seed}", "one")
 
 
 class CutOffError(Exception):
@@ -106,6 +113,17 @@ class DyingLake(GitLake):
             raise CutOffError
 
 
+@dataclass(frozen=True)
+class SharedLake(GitLake):
+    """A lake that is read while somebody works elsewhere."""
+
+    work: Callable[[], object]
+
+    def sha256(self, commit, path):
+        self.work()
+        return super().sha256(commit, path)
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> GitLake:
     return GitLake(tmp_path / "lake")
@@ -126,25 +144,72 @@ def test_parents_come_before_their_children_and_nothing_known_comes_again(source
 
 @needs_lakefs
 def test_any_history_arrives_as_it_was_and_so_does_what_comes_later(source, new_repository):
-    target = new_repository()
+    target, there = new_repository(), 0
     publish_by_hand(source, {"tables/a": b"1", "frames/a": b"2"})
     for seed in range(2):
-        live_on(source, seed, days=8)
-        there = len(target.moved())
-        moved = move(source, target)
-        assert (moved.known, moved.known + moved.commits) == (there, len(commits_of(source)))
+        live_on(source, seed, days=6)
+        moved, known, there = move(source, target), there, len(commits_of(source))
+        assert (moved.known, moved.known + moved.commits) == (known, there)
         must_be_a_copy(source, target)
+    assert not [name for name in target.branches() if "work-" in name]
+
+
+@needs_lakefs
+def test_main_is_moved_on_although_the_server_guards_it(source, new_repository):
+    target = new_repository()
+    move(source, target)
     target.init()
-    publish_by_hand(source, {"tables/a": b"3"})
+    publish_by_hand(source, {"tables/a": b"1"})
     assert move(source, target).commits == 2
     must_be_a_copy(source, target)
-    assert not [name for name in target.branches() if name.startswith("work-")]
+
+
+@needs_lakefs
+def test_what_is_published_there_during_a_move_is_never_discarded(source, new_repository):
+    target = new_repository()
+    source.create_branch("trial", "main")
+    move(source, target)
+    source.commit("trial", {"a": b"1"}, "try", {})
+    with pytest.raises(LakeError, match=r"Somebody changed trial in the repository .* it is left as it is"):
+        move(SharedLake(source.root, lambda: target.commit("trial", {"theirs": b"1"}, "work", {})), target)
+    assert files(target, "trial") == {"theirs": b"1"}
+
+
+@needs_lakefs
+def test_a_branch_is_brought_on_only_from_where_it_was_found(source, new_repository):
+    target = new_repository()
+    move(source, target)
+    target.create_branch("trial", "main")
+    before = target.resolve("main")
+    theirs = target.commit("trial", {"theirs": b"1"}, "work", {})
+    with pytest.raises(LakeError, match="Somebody changed trial"):
+        set_branch(target, "trial", before, before)
+    assert target.resolve("trial") == theirs
+
+
+@needs_lakefs
+def test_moves_that_begin_at_once_find_one_repository(new_repository):
+    target = new_repository()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(make_bare, [target] * 4)) == [None] * 4
+
+
+@needs_lakefs
+def test_a_rule_of_others_that_protects_main_is_named_at_once(source, new_repository):
+    target = new_repository()
+    move(source, target)
+    target.sdk.repositories_api.set_branch_protection_rules(
+        target.repository, [BranchProtectionRule(pattern="ma*")]
+    )
+    publish_by_hand(source, {"a": b"1"})
+    with pytest.raises(LakeError, match=r"main is protected by ma\*: take that rule off"):
+        move(source, target)
 
 
 @needs_lakefs
 def test_a_move_that_is_cut_off_anywhere_goes_on_where_it_was(source, new_repository):
     target = new_repository()
-    live_on(source, seed=7, days=4)
+    live_on(source, seed=7, days=3)
     for reads in range(1, 100):
         try:
             move(DyingLake(source.root, [reads]), target)
@@ -173,7 +238,7 @@ def test_what_is_gone_in_the_embedded_lake_goes_from_the_moved_one_too(source, n
 
 @needs_lakefs
 def test_a_lake_that_was_used_or_holds_another_one_is_not_moved_to(source, new_repository, tmp_path):
-    used, taken, fresh = new_repository(), new_repository(), new_repository()
+    used, taken = new_repository(), new_repository()
     publish_by_hand(used, {"a": b"somebody's"})
     with pytest.raises(LakeError, match="holds others than this lake's commits on main: name an empty one"):
         move(source, used)
@@ -183,9 +248,6 @@ def test_a_lake_that_was_used_or_holds_another_one_is_not_moved_to(source, new_r
     with pytest.raises(LakeError, match="holds another lake: name an empty one in LAKEFS_REPOSITORY"):
         move(source, taken)
     assert files(used, "main") == {"a": b"somebody's"}
-    fresh.init()
-    move(other, fresh)
-    must_be_a_copy(other, fresh)
 
 
 @needs_lakefs
@@ -197,8 +259,8 @@ def test_an_object_that_is_lost_stops_the_move_by_its_name(source, new_repositor
 
 
 @pytest.fixture
-def environment(lakefs_variables, monkeypatch):
-    for name, value in lakefs_variables.items():
+def environment(lakefs_server, monkeypatch):
+    for name, value in lakefs_server.variables.items():
         monkeypatch.setenv(name, value)
 
 
@@ -266,6 +328,26 @@ def test_what_is_new_since_the_queue_was_made_is_the_same_in_the_moved_lake(sour
 
 def explain_in(tables: Tables, deployment: Deployment):
     return explain(LakeArchive(tables.head(), deployment), "dark")
+
+
+@needs_lakefs
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("command", ["move", "init"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LAKEFS_REPOSITORY", "Bad_Name"), ("LAKEFS_STORAGE_NAMESPACE", "s3://elsewhere")],
+)
+def test_a_name_that_the_server_refuses_is_told_in_a_sentence(
+    deployment, monkeypatch, capsys, command, variable, value
+):
+    GitLake(deployment.embedded_lake).init()
+    monkeypatch.setattr(lakefs_connection, "_CREATION_SECONDS", 0)
+    monkeypatch.setenv("LAKEFS_REPOSITORY", f"test-{uuid.uuid4().hex}")
+    monkeypatch.setenv(variable, value)
+    assert main([command], deployment) == 1
+    told = capsys.readouterr().err
+    assert value in told
+    assert told.endswith("correct LAKEFS_REPOSITORY or LAKEFS_STORAGE_NAMESPACE\n")
 
 
 def test_without_a_server_or_a_lake_a_sentence_says_what_is_missing(

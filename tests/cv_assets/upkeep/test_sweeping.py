@@ -16,11 +16,11 @@ from run_results import checks, metadata
 from cv_assets.upkeep import sweeping
 from cv_assets.upkeep.assets import lake_sweep, run_state
 from cv_assets.upkeep.schema import LakeSweep
-from cv_assets.upkeep.sweeping import GRACE, WorkBranch, judge, sweep, waiting_too_long
+from cv_assets.upkeep.sweeping import GRACE, WorkBranch, judge, sweep, unmoved_since, waiting_too_long
 from resources.git_lake import GitLake
 from resources.git_leftovers import Sweep
 
-NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+NOW = datetime.now(UTC) + timedelta(hours=1)
 LONG_AGO = NOW - GRACE
 MINUTE = timedelta(minutes=1)
 WORK = "work-labels-0a1b2c3d"
@@ -62,22 +62,33 @@ def outlived(file, size=8):
 
 
 def test_a_branch_of_a_run_in_flight_waits_however_old_it_is():
-    branch = WorkBranch(WORK, "head", "r1234567890", "in flight")
+    branch = WorkBranch(WORK, "head", LONG_AGO, "r1234567890", "in flight")
     judged = judge(branch, NOW - timedelta(days=30), NOW)
-    assert judged.verdict == "waits"
+    assert judged.outcome == "waits"
     assert judged.why.startswith("Its run r1234567 is in flight.")
 
 
+def test_a_clock_that_was_wrong_once_takes_no_young_branch_and_keeps_none_for_good():
+    ahead, behind, made = NOW + timedelta(days=400), NOW - timedelta(days=400), NOW - MINUTE
+    assert unmoved_since(None, made, NOW) == NOW
+    assert unmoved_since(LONG_AGO, LONG_AGO - MINUTE, NOW) == LONG_AGO
+    assert unmoved_since(ahead, made, NOW) == NOW
+    assert unmoved_since(behind, made, NOW) == made
+    assert unmoved_since(behind, ahead, NOW) == NOW
+
+
 def test_a_branch_goes_at_the_end_of_the_grace_period_and_not_before():
-    branch = WorkBranch(WORK, "head")
-    assert judge(branch, LONG_AGO + MINUTE, NOW).verdict == "waits"
-    assert judge(branch, LONG_AGO, NOW).verdict == "swept"
+    branch = WorkBranch(WORK, "head", LONG_AGO)
+    assert judge(branch, LONG_AGO + MINUTE, NOW).outcome == "waits"
+    assert judge(branch, LONG_AGO, NOW).outcome == "swept"
 
 
 def test_a_branch_whose_work_is_published_goes_at_once_when_its_run_has_ended():
-    assert judge(WorkBranch(WORK, "head", "r1", "ended", merged=True), NOW, NOW).verdict == "swept"
-    assert judge(WorkBranch(WORK, "head", "r1", "unknown", merged=True), NOW, NOW).verdict == "waits"
-    assert judge(WorkBranch(WORK, "head", "r1", "ended", merged=False), NOW, NOW).verdict == "waits"
+    assert judge(WorkBranch(WORK, "head", LONG_AGO, "r1", "ended", merged=True), NOW, NOW).outcome == "swept"
+    assert (
+        judge(WorkBranch(WORK, "head", LONG_AGO, "r1", "unknown", merged=True), NOW, NOW).outcome == "waits"
+    )
+    assert judge(WorkBranch(WORK, "head", LONG_AGO, "r1", "ended", merged=False), NOW, NOW).outcome == "waits"
 
 
 @given(
@@ -86,9 +97,9 @@ def test_a_branch_whose_work_is_published_goes_at_once_when_its_run_has_ended():
     hours=st.floats(0, 100, allow_nan=False),
 )
 def test_nothing_goes_that_a_publication_may_still_need(state, merged, hours):
-    judged = judge(WorkBranch(WORK, "head", "r1", state, merged), NOW - timedelta(hours=hours), NOW)
+    judged = judge(WorkBranch(WORK, "head", LONG_AGO, "r1", state, merged), NOW - timedelta(hours=hours), NOW)
     published = merged and state == "ended"
-    if judged.verdict == "swept":
+    if judged.outcome == "swept":
         assert state != "in flight"
         assert published or hours >= 5.99
 
@@ -96,31 +107,34 @@ def test_nothing_goes_that_a_publication_may_still_need(state, merged, hours):
 def test_a_branch_is_gone_with_the_second_sweep_that_sees_it_unmoved(lake, swept):
     written(lake, WORK)
     first = swept(lake)
-    assert first.select("name", "verdict").rows() == [(WORK, "waits")]
+    assert first.select("name", "outcome").rows() == [(WORK, "waits")]
     second = swept(lake, first, now=NOW + GRACE)
-    assert second.select("name", "verdict", "first_seen").rows() == [(WORK, "swept", NOW)]
+    assert second.filter(kind="work branch").select("name", "outcome", "first_seen").rows() == [
+        (WORK, "swept", NOW)
+    ]
     assert WORK not in lake.branches()
-    assert swept(lake, second, now=NOW + 2 * GRACE).is_empty()
+    assert swept(lake, second, now=NOW + 2 * GRACE).filter(kind="work branch").is_empty()
 
 
 def test_a_branch_that_moved_meanwhile_is_as_if_new(lake, swept):
     written(lake, WORK)
     first = swept(lake)
     lake.commit(WORK, {"more.bin": b"more"}, "more", {"run_id": "r1"})
-    assert swept(lake, first, now=NOW + GRACE)["verdict"].to_list() == ["waits"]
+    rows = swept(lake, first, now=NOW + GRACE).filter(kind="work branch")
+    assert rows["outcome"].to_list() == ["waits"]
 
 
 def test_a_branch_that_its_process_left_after_the_merge_goes_with_the_first_sweep(lake, swept):
     commit = written(lake, WORK)
     lake.merge(commit, "main", "labels: 1 rows", {"run_id": "r1"})
-    assert swept(lake, r1="ended")["verdict"].to_list() == ["swept"]
+    assert swept(lake, r1="ended")["outcome"].to_list() == ["swept"]
 
 
 def test_a_branch_that_was_just_cut_is_not_taken_for_one_that_was_merged(lake, swept):
     lake.merge(written(lake, WORK), "main", "labels: 1 rows", {"run_id": "r1"})
     lake.delete_branch(WORK)
     lake.create_branch("work-frames-00000000", "main")
-    assert swept(lake, r1="ended").select("name", "verdict").rows() == [("work-frames-00000000", "waits")]
+    assert swept(lake, r1="ended").select("name", "outcome").rows() == [("work-frames-00000000", "waits")]
 
 
 def test_a_sweep_touches_no_data_branch_candidate_experiment_tag_or_refused_table(lake, swept):
@@ -130,7 +144,7 @@ def test_a_sweep_touches_no_data_branch_candidate_experiment_tag_or_refused_tabl
     before = lake.branches(), lake.tags()
     rows = swept(lake, now=datetime.now(UTC) + timedelta(days=400))
     assert (lake.branches(), lake.tags()) == before
-    assert rows.filter(pl.col("kind") != "lock").select("kind", "name", "verdict").rows() == [
+    assert rows.filter(pl.col("kind") != "lock").select("kind", "name", "outcome").rows() == [
         ("refused branch", "refused-labels-0a1b2c3d", "kept")
     ]
     assert "1 refused table kept readable, the oldest of 20" in sweeping.in_words(rows)
@@ -157,7 +171,7 @@ def test_a_dry_run_says_what_would_go_and_takes_nothing(lake, swept):
     outlived(lake.root / "locks" / "gone.lock")
     first = swept(lake, dry_run=True)
     rows = swept(lake, first, now=NOW + GRACE, dry_run=True)
-    assert set(rows["verdict"]) == {"would go"}
+    assert set(rows["outcome"]) == {"would go"}
     assert set(rows["kind"]) == {"work branch", "unfinished file", "lock"}
     assert WORK in lake.branches()
     assert file.is_file()
@@ -197,7 +211,7 @@ def test_stored_bytes_without_a_pointer_go_and_those_with_one_stay(lake, swept):
     for file in (orphan, lake.fetch(commit, "labels.bin")):
         os.utime(file, (1e9, 1e9))
     rows = swept(lake)
-    assert rows.select("kind", "name", "verdict").rows() == [
+    assert rows.select("kind", "name", "outcome").rows() == [
         ("object", str(orphan.relative_to(lake.root)), "swept")
     ]
     assert not orphan.exists()
@@ -207,11 +221,20 @@ def test_stored_bytes_without_a_pointer_go_and_those_with_one_stay(lake, swept):
 def test_bytes_that_a_writer_brings_at_that_moment_are_not_lost(lake):
     commit = written(lake, "candidate-c1", content=b"brought again")
     file = lake.fetch(commit, "labels.bin")
-    places = lake.root, lake.root / "repo.git", lake._repo(), lake._lock, lake._locked
-    Sweep(*places, lambda sha256, size: b"seen before the pointer was written", NOW, False)._remove_object(
-        file
-    )
+    places = lake.root, lake.root / "repo.git", lake._lock, lake._locked
+    Sweep(*places, lambda sha256, size: False, LONG_AGO, False)._remove_object(file)
     assert lake.read(commit, "labels.bin") == b"brought again"
+
+
+def test_bytes_that_a_killed_sweep_had_aside_are_back_at_their_place(lake, swept):
+    commit = written(lake, "candidate-c1", content=b"pointed to")
+    file = lake.fetch(commit, "labels.bin")
+    os.utime(file, (1e9, 1e9))
+    aside = file.rename(lake.root / "repo.git" / "lfs" / "tmp" / f"swept-{file.name}")
+    assert swept(lake, dry_run=True)["outcome"].to_list() == ["kept"]
+    assert aside.exists()
+    assert swept(lake)["outcome"].to_list() == ["kept"]
+    assert lake.read(commit, "labels.bin") == b"pointed to"
 
 
 def test_what_is_younger_than_the_grace_period_is_passed_over(lake, swept):
@@ -248,7 +271,7 @@ def test_what_waits_for_days_needs_a_person():
         "name": WORK,
         "what": "head",
         "first_seen": NOW,
-        "verdict": "waits",
+        "outcome": "waits",
         "why": "why",
     }
     rows = pl.DataFrame([row], schema=LakeSweep.create_empty().schema)
@@ -272,26 +295,20 @@ def test_the_asset_remembers_what_it_saw_and_tells_what_it_did(materialize, tabl
     second = materialize([lake_sweep])
     assert WORK not in tables.lake.branches()
     assert metadata(second, "lake_sweep")["swept"] >= 1
-    assert tables.head().table("lake_sweep").filter(name=WORK)["verdict"].to_list() == ["swept"]
+    assert tables.head().table("lake_sweep").filter(name=WORK)["outcome"].to_list() == ["swept"]
     assert [name for name in tables.lake.branches() if name.startswith("work-")] == []
 
 
 @pytest.mark.lakefs
-def test_on_lakefs_killed_downloads_go_and_what_blocks_main_is_told(new_repository, swept):
+def test_on_lakefs_what_blocks_main_is_told(new_repository, swept):
     lake = new_repository()
     branch = lakefs.Branch(lake.repository, "main", lake._client)
-    rules = lake._sdk.repositories_api
+    rules = lake.sdk.repositories_api
     rules.set_branch_protection_rules(lake.repository, [])
     _upload_once_unprotected(branch)
-    half = outlived(lake.cache / "ab" / "tmp1234")
-    whole = outlived(lake.cache / "ab" / f"{'ab' * 16}-8")
     rows = swept(lake)
-    assert rows.select("kind", "name", "verdict").rows() == [
-        ("uncommitted", "stray.bin", "kept"), ("unfinished file", "cache/ab/tmp1234", "swept")
-    ]  # fmt: skip
-    assert f"lakectl branch reset lakefs://{lake.repository}/main" in rows["why"][0]
-    assert not half.exists()
-    assert whole.exists()
+    assert rows.select("kind", "name", "outcome").rows() == [("uncommitted", "stray.bin", "kept")]
+    assert "main takes no merge while these are uncommitted on it: stray.bin" in rows["why"][0]
 
 
 def _upload_once_unprotected(branch: lakefs.Branch) -> None:

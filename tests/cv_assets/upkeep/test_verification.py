@@ -1,5 +1,6 @@
 """A lake that is as it was written, and each way in which it may not be."""
 
+import errno
 import hashlib
 import os
 import re
@@ -17,10 +18,10 @@ from cv_assets.training.schema import Checkpoint
 from cv_assets.upkeep.__main__ import main
 from cv_assets.upkeep.assets import lake_verification
 from cv_assets.upkeep.contracts import CONTRACTS
-from cv_assets.upkeep.verification import POINTERS, in_words, refs_of, verify
+from cv_assets.upkeep.verification import POINTERS, in_words, verify
 from resources.deployments import Deployment
 from resources.git_lake import GitLake
-from resources.lake import Lake
+from resources.lake import DamagedError, Lake
 from resources.tables import parquet, table_path
 
 TABLE = "tables/raw_frames/d1.parquet"
@@ -68,14 +69,14 @@ def embedded(tmp_path):
     return Store(GitLake(tmp_path / "lake"), [tmp_path / "lake"])
 
 
-def problems(store, *commits):
+def problems(store, ref=""):
     """Path, row, number of rows and what is wrong, of each problem."""
-    found = verify(store.lake, commits or refs_of(store.lake, "main"))
+    found = verify(store.lake, ref)
     return found.problems.select("path", "row", "rows", "wrong").rows()
 
 
 def test_a_lake_that_is_as_it_was_written_has_no_problem(store):
-    found = verify(store.lake, [store.publish()])
+    found = verify(store.lake, store.publish())
     assert found.problems.is_empty()
     assert (found.states, found.objects, found.pointing) == (1, 3, 2)
     assert in_words(found) == "3 objects of 1 state read, 2 rows followed: all is as it was written."
@@ -153,7 +154,7 @@ def test_a_state_that_a_row_names_is_verified_too(embedded):
     first = embedded.publish()
     rows = pl.DataFrame({"candidate": ["c"], "base_commit": [first]})
     publish_by_hand(embedded.lake, {table_path("training_request", "c"): parquet(rows)})
-    found = verify(embedded.lake, [embedded.lake.resolve("main")])
+    found = verify(embedded.lake, "main")
     assert (found.states, found.problems.height) == (2, 0)
 
 
@@ -172,7 +173,7 @@ def test_what_only_another_branch_holds_is_verified_with_all_and_read_once(embed
     embedded.lake.tag("v1.0.0", main)
     embedded.file_of(b"refused bytes").write_bytes(b"refused BYTES")
     assert problems(embedded, main) == []
-    found = verify(embedded.lake, refs_of(embedded.lake, "main"))
+    found = verify(embedded.lake)
     assert found.problems["path"].to_list() == ["refused.bin"]
     assert (found.states, found.objects) == (2, 4)
 
@@ -188,6 +189,66 @@ def test_a_table_that_another_branch_shares_is_held_to_what_that_branch_has(embe
     assert by_the_row[3].startswith("The row states the sha256")
 
 
+def test_bytes_that_only_an_older_commit_holds_are_read(store):
+    publish_by_hand(store.lake, {"report.bin": b"the first report"})
+    publish_by_hand(store.lake, {"report.bin": b"the second report"})
+    assert verify(store.lake).objects == 2
+    store.file_of(b"the first report").write_bytes(b"another bit here")
+    assert problems(store, "main") == []
+    ((path, _, _, wrong),) = problems(store)
+    assert path == "report.bin"
+    assert "damaged" in wrong
+
+
+def test_an_object_of_git_that_is_cut_short_is_named_before_anything_waits_for_its_end(embedded):
+    head = embedded.publish()
+    file = embedded.lake.root / "repo.git" / "objects" / head[:2] / head[2:]
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-6])
+    with pytest.raises(DamagedError, match=f"{head[2:]} is cut short: restore it from a copy of the lake"):
+        verify(embedded.lake)
+
+
+def test_an_object_of_git_that_is_rotten_or_lost_is_named_and_stops_nothing(embedded):
+    old = embedded.publish()
+    publish_by_hand(embedded.lake, {"more.bin": b"more"})
+    file = embedded.lake.root / "repo.git" / "objects" / old[:2] / old[2:]
+    file.unlink()
+    lake = Store(GitLake(embedded.lake.root.rename(embedded.lake.root.with_name("copy"))), [])
+    said = [wrong for *_, wrong in problems(lake)]
+    assert any(f"objects/{old[:2]}/{old[2:]} is damaged or lost" in one for one in said)
+
+
+def test_an_emptied_branch_file_is_told_in_a_sentence(embedded, tmp_path, capsys):
+    embedded.publish()
+    (tmp_path / "lake" / "repo.git" / "refs" / "heads" / "main").write_text("")
+    deployment = Deployment(tmp_path / "spec.yaml", tmp_path, "main", "http://127.0.0.1:3000")
+    assert main(["verify"], deployment) == 1
+    assert "refs/heads/main" in capsys.readouterr().err
+
+
+def test_a_file_that_the_disk_cannot_read_is_named_and_stops_nothing(embedded, monkeypatch):
+    embedded.publish()
+    whole = GitLake.sha256
+
+    def sha256(lake, commit, path):
+        if path == TABLE:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return whole(lake, commit, path)
+
+    monkeypatch.setattr(GitLake, "sha256", sha256)
+    ((path, _, _, wrong),) = problems(embedded, "main")
+    assert path == TABLE
+    assert "Input/output error" in wrong
+
+
+def test_where_there_is_no_lake_nothing_is_verified_and_none_is_made(tmp_path, capsys):
+    deployment = Deployment(tmp_path / "spec.yaml", tmp_path, "main", "http://127.0.0.1:3000")
+    assert main(["verify"], deployment) == 1
+    assert "There is no lake" in capsys.readouterr().err
+    assert not deployment.embedded_lake.exists()
+
+
 def test_the_command_tells_each_problem_on_a_line_and_ends_with_1(embedded, tmp_path, capsys):
     deployment = Deployment(tmp_path / "spec.yaml", tmp_path, "main", "http://127.0.0.1:3000")
     embedded.publish()
@@ -195,7 +256,7 @@ def test_the_command_tells_each_problem_on_a_line_and_ends_with_1(embedded, tmp_
     assert "all is as it was written" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "lake" / "repo.git" / "lfs" / "objects")
     (tmp_path / "lake" / "repo.git" / "lfs" / "objects").mkdir()
-    assert main(["verify", "--all"], deployment) == 1
+    assert main(["verify"], deployment) == 1
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 4
     assert told[-1].endswith("3 problems with 3 objects.")

@@ -5,25 +5,26 @@ The vendor's packages wait for ever, and name no server.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import IncompleteRead
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import lakefs
 import urllib3
 from lakefs.exceptions import (
     BadRequestException,
     ConflictException,
+    LakeFSException,
     NotFoundException,
     api_exception_handler,
 )
 from lakefs_sdk.models.branch_protection_rule import BranchProtectionRule
+from lakefs_sdk.models.repository_creation import RepositoryCreation
 
 from resources.lake import LakeError, LakeUnreachableError
 from resources.lake_names import MAIN
-
-if TYPE_CHECKING:
-    from resources.lakefs_lake import LakeFSLake
 
 THREADS = 8
 PAGE = 1000
@@ -45,9 +46,20 @@ _PAUSES_SECONDS = (0.2, 1.0, 3.0)
 T = TypeVar("T")
 
 
-def connect(lake: "LakeFSLake") -> lakefs.Client:
+@dataclass(frozen=True)
+class Connection:
+    """A repository on a lakeFS server, and the keys to it."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    repository: str
+    storage_namespace: str
+
+
+def connect(to: Connection) -> lakefs.Client:
     """A client that waits a bounded time and raises LakeError, LakeUnreachableError in words."""
-    options = {"host": lake.endpoint, "username": lake.access_key_id, "password": lake.secret_access_key}
+    options = {"host": to.endpoint, "username": to.access_key_id, "password": to.secret_access_key}
     client = lakefs.Client(**options)  # type: ignore[no-untyped-call]
     pool: urllib3.PoolManager = client.sdk_client.objects_api.api_client.rest_client.pool_manager
     pool.connection_pool_kw |= {"maxsize": 2 * THREADS, "retries": _RETRIES}
@@ -58,12 +70,12 @@ def connect(lake: "LakeFSLake") -> lakefs.Client:
             # The SDK asks for "no time-out" by name, which outdoes one set on the pool.
             answer = request(*names, **options | {"timeout": options.get("timeout") or _TIMEOUT})
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(lake) from error
+            raise _unreachable(to) from error
         if answer.status in _BUSY or not _says_its_length(answer):
-            raise _unreachable(lake)
+            raise _unreachable(to)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             raise LakeError(
-                f"lakeFS at {lake.endpoint} refuses the keys: correct LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
+                f"lakeFS at {to.endpoint} refuses the keys: correct LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
                 "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"
             )
         return answer
@@ -78,52 +90,83 @@ def _says_its_length(answer: urllib3.BaseHTTPResponse) -> bool:
     return says or answer.status == HTTPStatus.NO_CONTENT
 
 
-def _unreachable(lake: "LakeFSLake") -> LakeUnreachableError:
+def _unreachable(to: Connection) -> LakeUnreachableError:
     return LakeUnreachableError(
-        f"lakeFS at {lake.endpoint} does not answer: start it or correct LAKEFS_ENDPOINT; nothing is lost, "
+        f"lakeFS at {to.endpoint} does not answer: start it or correct LAKEFS_ENDPOINT; nothing is lost, "
         "re-execute the run from failure"
     )
 
 
-def ensure_repository(client: lakefs.Client, lake: "LakeFSLake") -> list[str]:
+def ensure_repository(client: lakefs.Client, to: Connection) -> list[str]:
     """Make the repository and protect `main`, as far as not done yet; a sentence for each thing done."""
     told = []
-    if not exists(client, lake):
-        _create_repository(client, lake)
-        told.append(f"Made the repository {lake.repository} on {lake.endpoint}.")
+    if not exists(client, to):
+        create_repository(client, to)
+        told.append(f"Made the repository {to.repository} on {to.endpoint}.")
     api = client.sdk_client.repositories_api
     with api_exception_handler():
-        rules = api.get_branch_protection_rules(lake.repository)
+        rules = api.get_branch_protection_rules(to.repository)
         if MAIN not in {rule.pattern for rule in rules}:
             # At once: on a branch that was written to, protection takes seconds to work.
-            api.set_branch_protection_rules(lake.repository, [*rules, BranchProtectionRule(pattern=MAIN)])
+            api.set_branch_protection_rules(to.repository, [*rules, BranchProtectionRule(pattern=MAIN)])
             told.append(f"Protected {MAIN}: it only takes merges.")
     return told
 
 
-def _create_repository(client: lakefs.Client, lake: "LakeFSLake") -> None:
-    namespace = lake.storage_namespace or f"local://{lake.repository}"
+def create_repository(client: lakefs.Client, to: Connection, *, bare: bool = False) -> None:
+    """Make the repository, a bare one without `main`; another process may do the same. Raises LakeError."""
+    wanted = RepositoryCreation(
+        name=to.repository, storage_id=None, storage_namespace=to.storage_namespace, default_branch=MAIN
+    )
     try:
-        lakefs.Repository(lake.repository, client).create(namespace, MAIN)
-    except (ConflictException, BadRequestException):
+        with api_exception_handler():
+            client.sdk_client.repositories_api.create_repository(wanted, bare=bare)
+    except (ConflictException, BadRequestException) as error:
         # Another process may be just about to make it: first its storage is taken, then it is there.
         deadline = time.monotonic() + _CREATION_SECONDS
-        while not exists(client, lake):
+        while not exists(client, to):
             if time.monotonic() > deadline:
-                raise
+                raise _impossible(to, error) from error
             time.sleep(0.1)
 
 
-def exists(client: lakefs.Client, lake: "LakeFSLake") -> bool:
-    """Whether the server has the repository. Raises LakeUnreachableError where another program answers."""
+def exists(client: lakefs.Client, to: Connection) -> bool:
+    """Whether the server has the repository.
+
+    Raises LakeError when none can have that name, LakeUnreachableError where another program answers.
+    """
     try:
         with api_exception_handler():
-            client.sdk_client.repositories_api.get_repository(lake.repository)
+            client.sdk_client.repositories_api.get_repository(to.repository)
     except NotFoundException:
         return False
+    except BadRequestException as error:
+        raise _impossible(to, error) from error
     except ValueError as error:  # no lakeFS, but another program's page
-        raise _unreachable(lake) from error
+        raise _unreachable(to) from error
     return True
+
+
+def _impossible(to: Connection, error: LakeFSException) -> LakeError:
+    return LakeError(
+        f"lakeFS at {to.endpoint} has no repository {to.repository!r} in {to.storage_namespace!r} and makes none "
+        f"({said(error)}): correct LAKEFS_REPOSITORY or LAKEFS_STORAGE_NAMESPACE"
+    )
+
+
+@contextmanager
+def in_words(place: str) -> Iterator[None]:
+    """Raises LakeError for whatever the server at `place` refuses and no caller expects."""
+    try:
+        with api_exception_handler():
+            yield
+    except LakeFSException as error:
+        raise LakeError(f"lakeFS refuses at {place}: {said(error)}") from error
+
+
+def said(error: LakeFSException) -> str:
+    """The server's own words."""
+    return str(getattr(error, "body", {}).get("message") or error)
 
 
 def is_cut_short(error: LakeUnreachableError) -> bool:
