@@ -30,10 +30,10 @@ from proofs.proof import Proof
 from resources.deployments import ROOT
 
 LIMITS: Final = {
-    "crash_matrix": 700,
+    "crash_matrix": 480,
     "crowd": 180,
     "disk_full": 220,
-    "lake_model": 200,
+    "lake_model": 420,
     "moving": 120,
     "two_daemons": 380,
 }

@@ -37,7 +37,7 @@ STEPS: Final = (
 """Those of proofs/crash_steps.py."""
 
 SWEPT: Final = ("work branches", "files")
-"""What dead processes leave and the janitor takes."""
+"""What dead processes leave and the sweep takes."""
 
 Kind = Literal["embedded", "lakefs", "server"]
 """What is killed: the step on the embedded lake, the step on lakeFS, or the lakeFS server."""

@@ -68,7 +68,7 @@ def read_state(lake: Lake, seeded: set[str]) -> State:
 
 
 def sweep_twice(lake: Lake, cache: Path) -> None:
-    """As the janitor does: what it sees today and finds unmoved a day later is nobody's."""
+    """As on two nights: what a sweep sees today and finds unmoved a day later is nobody's."""
     today = datetime.now(UTC)
     seen: pl.DataFrame = LakeSweep.create_empty()
     for now in (today, today + timedelta(days=1)):

@@ -133,9 +133,10 @@ def _criteria_are_met(added: pl.DataFrame, decision: pl.DataFrame) -> dg.AssetCh
 def _summary(
     rows: pl.DataFrame, added: pl.DataFrame, decision: pl.DataFrame, candidate: str
 ) -> dict[str, object]:
-    before = rows.filter(pl.col("candidate") == candidate, pl.col("outcome") != "rolled_back")
+    concluded = rows.filter(pl.col("candidate") == candidate, pl.col("outcome") != "rolled_back")
+    before = concluded if candidate else rows
     newest, now = (before if added.is_empty() else added).row(-1, named=True), release_in_force(rows)
-    again = " before; a candidate is concluded once" if added.is_empty() else ""
+    again = " before; the same again changes nothing" if added.is_empty() else ""
     summary: dict[str, object] = {
         "in force": "nothing" if now is None else f"{now['version']} ({now['model']} of {now['candidate']})",
         **({} if now is None else {"operating band": OperatingBand(now["lower"], now["upper"]).words}),

@@ -408,7 +408,7 @@ def drive(storage: Callable[[], EmbeddedStorage | LakeFSStorage], share: float, 
 
 
 def test_the_embedded_lake_is_as_the_model_says(tmp_path_factory):
-    drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.5, steps=30)
+    drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.4, steps=30)
 
 
 @pytest.mark.lakefs
@@ -422,4 +422,4 @@ def test_a_lakefs_is_as_the_model_says(lakefs_lake, tmp_path_factory):
         )
         return LakeFSStorage(lake, tmp_path_factory.mktemp("cache"))
 
-    drive(repository, share=0.1, steps=25)
+    drive(repository, share=0.07, steps=25)
