@@ -395,8 +395,17 @@ def difference(before: State, after: State) -> list[Change]:
     return sorted(added + removed + changed, key=lambda change: change.path)
 
 
-def drive(storage: Callable[[], EmbeddedStorage | LakeFSStorage], share: float, steps: int) -> None:
-    """`share` of the profile's examples; the same ones every time unless the profile asks for thoroughness."""
+def drive(storage: Callable[[], EmbeddedStorage | LakeFSStorage], share: float, steps: int) -> int:
+    """`share` of the profile's examples; the same ones every time unless the profile asks for thoroughness.
+
+    How many sequences were driven.
+    """
+    sequences = count()
+
+    def machine() -> LakeMachine:
+        next(sequences)
+        return LakeMachine(storage())
+
     chosen = settings(
         max_examples=max(1, int(settings.default.max_examples * share)),
         stateful_step_count=steps,
@@ -404,11 +413,13 @@ def drive(storage: Callable[[], EmbeddedStorage | LakeFSStorage], share: float, 
         database=None,
         phases=(Phase.generate, Phase.shrink),
     )
-    run_state_machine_as_test(lambda: LakeMachine(storage()), settings=chosen)
+    run_state_machine_as_test(machine, settings=chosen)
+    return next(sequences)
 
 
 def test_the_embedded_lake_is_as_the_model_says(tmp_path_factory):
-    drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.4, steps=30)
+    driven = drive(lambda: EmbeddedStorage(tmp_path_factory.mktemp("model")), share=0.4, steps=30)
+    print(f"{driven} sequences")
 
 
 @pytest.mark.lakefs
@@ -422,4 +433,4 @@ def test_a_lakefs_is_as_the_model_says(lakefs_lake, tmp_path_factory):
         )
         return LakeFSStorage(lake, tmp_path_factory.mktemp("cache"))
 
-    drive(repository, share=0.07, steps=25)
+    print(f"{drive(repository, share=0.07, steps=25)} sequences")
