@@ -104,7 +104,7 @@ def _measured_on() -> dict[str, Any]:
         "commit": _output("git", "rev-parse", "HEAD"),
         # What is written here is itself a change.
         "tree": "with changes"
-        if _output("git", "status", "--porcelain", "--", ".", f":!{RESULTS}")
+        if _output("git", "status", "--porcelain", "--", ".", f":(exclude){RESULTS}")
         else "clean",
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "python": platform.python_version(),
