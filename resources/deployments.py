@@ -109,7 +109,7 @@ def environment(deployment: Deployment) -> dict[str, str]:
 def lake_place(deployment: Deployment) -> str:
     """Where the lake of the deployment is: two deployments with the same answer share it."""
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
-        return f"{endpoint.rstrip('/')}/{os.environ.get('LAKEFS_REPOSITORY') or 'cv-assets'}"
+        return f"{endpoint.rstrip('/')}/{_repository()}"
     return str(deployment.embedded_lake)
 
 
@@ -139,7 +139,7 @@ def open_lake(deployment: Deployment) -> Lake:
             endpoint=endpoint,
             access_key_id=_key("LAKECTL_CREDENTIALS_ACCESS_KEY_ID"),
             secret_access_key=_key("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
-            repository=os.environ.get("LAKEFS_REPOSITORY") or "cv-assets",
+            repository=_repository(),
             cache=deployment.cache_dir / "lakefs",
             storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
         )
@@ -155,6 +155,10 @@ def lake_errors_in_words() -> AbstractContextManager[None]:
 
         return in_words(endpoint)
     return nullcontext()
+
+
+def _repository() -> str:
+    return os.environ.get("LAKEFS_REPOSITORY") or "cv-assets"
 
 
 def _key(variable: str) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from cv_assets.upkeep.changes import CHANGES, SAID, Difference, difference
 from cv_assets.upkeep.contracts import key_and_volatile
-from cv_assets.words import counted
+from cv_assets.words import counted, moment
 from resources.lake import Lake
 from resources.lake_names import MAIN
 from resources.tables import table_of
@@ -34,8 +34,8 @@ class Cut:
     def __str__(self) -> str:
         """In a sentence."""
         since = f"{counted(self.main_since, 'commit')} since" if self.main_since else "no commit since"
-        at = f"{self.created_at:%Y-%m-%d %H:%M}"
-        return f"It was cut from {MAIN} at commit {self.commit[:12]} of {at} UTC; {MAIN} made {since}."
+        at = moment(self.created_at)
+        return f"It was cut from {MAIN} at commit {self.commit[:12]} of {at}; {MAIN} made {since}."
 
 
 def cut(lake: Lake, branch: str) -> Cut:
