@@ -4,9 +4,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 IMAGES := .venv/.images
 INSTANCE := .dagster/dagster.yaml
-SPEC ?= specs/solar_cells.yaml
+SPEC ?= $(or $(CV_SPEC),specs/solar_cells.yaml)
 
-.PHONY: setup demo test check fix dev explain diff drop bench prove clean
+.PHONY: setup demo test check fix dev explain diff drop bench prove up down clean
 
 setup: $(READY)  ## Make the environment.
 
@@ -47,13 +47,16 @@ fix: $(READY)  ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-dev: $(READY) $(INSTANCE)  ## The UI on a spec of your own: make dev SPEC=specs/mine.yaml [BRANCH=my-idea [PORT=3001] [FORCE=1]]
-	@$(BIN)/python -m cv_assets.spec $(SPEC)
+dev: $(READY) $(INSTANCE)  ## The UI on specs of your own: make dev SPEC="specs/mine.yaml specs/other.yaml"; or an experiment: BRANCH=my-idea [PORT=3001] [FORCE=1]
+	@$(BIN)/python -m cv_assets.spec $(SPEC) $(if $(BRANCH),,--workspace .dagster)
 ifdef BRANCH
+	@$(if $(word 2,$(SPEC)),echo "An experiment is on one project: name one spec." >&2; exit 1)
 	@CV_SPEC=$(abspath $(SPEC)) $(BIN)/python -m cv_assets.upkeep experiment $(if $(PORT),--port "$$PORT") $(if $(FORCE),--force) -- "$$BRANCH"
 else
-	DAGSTER_HOME=$(CURDIR)/.dagster CV_SPEC=$(abspath $(SPEC)) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
+	DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dagster dev -w .dagster/workspace.yaml --host 127.0.0.1
 endif
+
+diff drop explain: export CV_SPEC := $(abspath $(SPEC))
 
 diff: $(READY)  ## What an experiment changed: make diff BRANCH=my-idea [TABLE=label_table [ROWS=50] [OUT=rows.parquet]] [SINCE=cut]
 	@$(BIN)/python -m cv_assets.upkeep diff $(if $(TABLE),--table "$$TABLE") $(if $(ROWS),--rows "$$ROWS") \
@@ -65,11 +68,20 @@ drop: $(READY)  ## Remove an experiment: make drop BRANCH=my-idea [FORCE=1]
 explain: $(READY)  ## Why a part got its verdict: make explain PART=m07c012 [OUT=page.html] [CV_DATA=.demo/data]
 	@PART="$${PART-}" OUT="$${OUT-}"; $(BIN)/python -m cv_assets.lookback $${OUT:+--out "$$OUT"} -- "$$PART"
 
-bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json.
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## Figures as ratios against a peer, into benchmarks/results.json: make bench [FIGURE=train_vs_bare_timm]
+	$(BIN)/python -m benchmarks $(FIGURE)
 
 prove: $(READY)  ## Hostile conditions for real, at most 30 minutes, into proofs/results.json: make prove [PROOF=crowd]
 	$(BIN)/python -m proofs $(PROOF)
+
+# What the team's deployment needs is in the file ENV; infra/env.example says what that is.
+TEAM = docker compose --file infra/compose.yaml --env-file "$${ENV:?name the file with its variables: make $@ ENV=/etc/cv-assets/env}"
+
+up:  ## A team's deployment: make up ENV=/etc/cv-assets/env [ARGS="--profile label-studio"]
+	@ENV="$(ENV)"; $(TEAM) $(ARGS) up --detach --wait --wait-timeout 600
+
+down:  ## Stop it; its data stays. Running runs have ten minutes to finish.
+	@ENV="$(ENV)"; $(TEAM) --profile label-studio down
 
 clean:  ## Remove what the targets made: environment, demo, caches. Your own data (.data, .dagster, .experiments) stays.
 	rm -rf .venv .demo .tmp_dagster_home_* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

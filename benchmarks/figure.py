@@ -11,3 +11,7 @@ class Figure:
     unit: str
     peer: str
     goal: str
+
+
+class NotMeasuredError(RuntimeError):
+    """What the figure is measured on is not on this machine, in a sentence."""

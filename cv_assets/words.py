@@ -1,5 +1,6 @@
 """How people are told figures, times and names, the same way by every step."""
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -44,6 +45,12 @@ def sentence(words: str) -> str:
     """The words as one sentence."""
     text = words.strip().rstrip(".")
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def visible(words: str) -> str:
+    """The words on one line; a character that is not to be seen, such as one that turns text around, becomes U+FFFD."""
+    one_line = " ".join(words.split())
+    return "".join("\ufffd" if unicodedata.category(one)[0] == "C" else one for one in one_line)
 
 
 def figure(value: float, digits: int = 3) -> str:

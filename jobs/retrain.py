@@ -7,6 +7,8 @@ from typing import Final
 
 import dagster as dg
 
+from resources.partitions import OURS
+
 STEPS: Final = ("requests", "splits", "training", "reference", "evaluation")
 PRELOADED: Final = ("dagster", "timm", "sklearn.linear_model", "sklearn.metrics", "matplotlib.figure")
 """What most steps import, for seconds: imported once, and forked. Not what imports Polars: a fork loses its threads,
@@ -18,6 +20,7 @@ START: Final = (
 
 retrain = dg.define_asset_job(
     "retrain",
+    tags=OURS,
     selection=functools.reduce(operator.or_, (dg.AssetSelection.tag("step", step) for step in STEPS)),
     description="One candidate, from the request over its models, and what is normal to them, to the release "
     "decision. Only its request reaches the data branch before it is released. Give the partition a new name, e.g. "

@@ -2,9 +2,12 @@
 
 import dagster as dg
 
+from resources.partitions import OURS, asset_key
+
 verify_lake = dg.define_asset_job(
     "verify_lake",
-    selection=["lake_verification"],
+    tags=OURS,
+    selection=[asset_key("lake_verification")],
     description="Reads every stored byte anew and follows every row that names an object: damage is found while a "
     "backup still holds the bytes. Nothing changes. The schedule verify_weekly launches it; without Dagster: lake "
     "verify.",

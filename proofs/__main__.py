@@ -30,12 +30,15 @@ from proofs.proof import Proof
 from resources.deployments import ROOT
 
 LIMITS: Final = {
-    "crash_matrix": 480,
-    "crowd": 180,
-    "disk_full": 220,
-    "lake_model": 420,
+    "crash_matrix": 460,
+    "crowd": 100,
+    "disk_full": 100,
+    "lake_model": 350,
     "moving": 120,
-    "two_daemons": 380,
+    "restore": 100,
+    "second_project": 110,
+    "two_daemons": 240,
+    "upgrade": 220,
 }
 """The proofs, and after how many seconds each is given up: half an hour together."""
 

@@ -31,7 +31,7 @@ ASKED: Final = (
     "delivery and every export is taken in exactly once, and each run that failed says why in words."
 )
 
-_LOCATION: Final = Location("cv_assets", "cv_assets.definitions", ROOT)
+_LOCATION: Final = Location("solar_cells", "cv_assets.definitions", ROOT)
 _PARTS: Final = 2
 _LIMIT_SECONDS: Final = 150.0
 """So long all of one mistake may take, once Dagster runs."""

@@ -13,7 +13,7 @@ import dagster as dg
 
 from resources.deployments import Deployment
 from resources.lake import Commit, Lake
-from resources.partitions import candidates, deliveries, exports
+from resources.partitions import asset_key, candidates, deliveries, exports
 from resources.tables import Snapshot, candidate_branch, table_of, table_path
 
 FIRST_OF: Final = {deliveries: "raw_frames", exports: "annotations", candidates: "training_request"}
@@ -92,7 +92,7 @@ def _publications(snapshot: Snapshot) -> Mapping[_Table, Commit]:
 
 def _known(instance: dg.DagsterInstance, asset: str) -> set[str]:
     """The partitions of which Dagster knows a materialization; an empty name for an asset without partitions."""
-    key = dg.AssetKey(asset)
+    key = asset_key(asset)
     if instance.get_latest_materialization_event(key) is None:
         return set()
     return instance.get_materialized_partitions(key) or {""}
@@ -116,7 +116,7 @@ def _event(snapshot: Snapshot, table: _Table, publication: Commit | None) -> dg.
         metadata["lake/run_id"] = run
     tags = {f"dagster/{name}": said[name] for name in ("data_version", "code_version") if said.get(name)}
     return dg.AssetMaterialization(
-        asset,
+        asset_key(asset),
         partition=partition or None,
         description="It is in the lake: published before this Dagster was there.",
         metadata=metadata,

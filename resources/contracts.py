@@ -31,6 +31,7 @@ class Table:
 
     `files` maps lake paths to content. `merges` names a commit that enters the data branch in the same transaction.
     `tags` maps tag names to commits, an empty commit meaning the publication itself; None: a table that tags nothing.
+    `removes` are paths that the data branch no longer lists from then on.
     """
 
     rows: pl.DataFrame
@@ -39,6 +40,7 @@ class Table:
     refused_by: tuple[str, ...] = ()
     merges: str = ""
     tags: Mapping[str, str] | None = None
+    removes: tuple[str, ...] = ()
 
     @functools.cached_property
     def data_version(self) -> str:
@@ -137,6 +139,7 @@ class TableAsset:
         metadata: Mapping[str, Any] | None = None,
         merges: str = "",
         tags: Mapping[str, str] | None = None,
+        removes: Iterable[str] = (),
     ) -> Audited:
         """Yield the contract's check, the asset's own `checks`, then the table for the IO manager.
 
@@ -159,7 +162,7 @@ class TableAsset:
             for check in answers
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         )
-        table = Table(rows, volatile, files or {}, refused_by, merges, tags)
+        table = Table(rows, volatile, files or {}, refused_by, merges, tags, tuple(removes))
         # What a person asks first comes first; any table's first rows come last.
         told = dict(metadata or {})
         told["rows"] = told.pop("rows", preview(rows))

@@ -1,10 +1,12 @@
 """Where this deployment keeps its things: the only reader of environment variables."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import dagster as dg
 
@@ -14,6 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 EMBEDDED_LAKE = "lake"
 """Its folder in the data folder, unless `CV_LAKE` names another."""
+
+
+_OF_ONE_PROJECT: Final = ("CV_DATA", "CV_LAKE", "LAKEFS_REPOSITORY", "LAKEFS_STORAGE_NAMESPACE")
+SHORTEST_SECRET: Final = 32
+"""Characters of a secret that this deployment makes up itself."""
+
+_NAME: Final = re.compile(r"""^name:[ \t]*["']?([a-z][a-z0-9_]*)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,14 @@ class Deployment:
     dagster_url: str
     notify: str = field(default="", repr=False)  # the URLs hold passwords
     lake_dir: Path | None = None  # of the embedded lake; None: in the data folder
+    approval_key: str = field(default="", repr=False)
+    proxy_secret: str = field(default="", repr=False)
+    graphql_url: str = ""
+
+    @property
+    def project(self) -> str:
+        """The `name` of the spec, which tells this project from the others; `unnamed` while the spec says none."""
+        return _name_in(self.spec_file)
 
     @property
     def cache_dir(self) -> Path:
@@ -78,19 +95,37 @@ def writing(place: Path | str) -> Iterator[None]:
 def current() -> Deployment:
     """The deployment that the environment describes.
 
-    `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports and cache, `CV_LAKE` that of the embedded lake
-    (default: `lake` in `CV_DATA`), `LAKE_BRANCH` the data branch (default `main`), `DAGSTER_URL` the UI that commits
-    and notices link back to, `CV_NOTIFY` the channels that notices go to: URLs of apprise.
+    `CV_SPEC` is the spec file, `CV_DATA` the folder of inbox, exports and cache (default: `.data/` and the project's
+    name), `CV_LAKE` that of the embedded lake (default: `lake` in `CV_DATA`), `LAKE_BRANCH` the data branch (default
+    `main`), `DAGSTER_URL` the UI that commits and notices link back to, `CV_NOTIFY` the channels that notices go to:
+    URLs of apprise. `CV_APPROVAL_KEY` signs approvals, `CV_PROXY_SECRET` is how the proxy proves itself to the door of
+    approvals, and `CV_GRAPHQL_URL` is where the door launches runs (default: `graphql` below `DAGSTER_URL`). Raises
+    ValueError for a secret that can be guessed.
     """
     lake = os.environ.get("CV_LAKE")
+    spec_file = Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve()
+    dagster_url = (os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/")
     return Deployment(
-        spec_file=Path(os.environ.get("CV_SPEC") or ROOT / "specs" / "solar_cells.yaml").resolve(),
-        data_dir=Path(os.environ.get("CV_DATA") or ROOT / ".data").resolve(),
+        spec_file=spec_file,
+        data_dir=data_folder(_name_in(spec_file)),
         branch=os.environ.get("LAKE_BRANCH") or "main",
-        dagster_url=(os.environ.get("DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/"),
+        dagster_url=dagster_url,
         notify=os.environ.get("CV_NOTIFY") or "",
         lake_dir=Path(lake).resolve() if lake else None,
+        approval_key=_secret("CV_APPROVAL_KEY"),
+        proxy_secret=_secret("CV_PROXY_SECRET"),
+        graphql_url=os.environ.get("CV_GRAPHQL_URL") or f"{dagster_url}/graphql",
     )
+
+
+def data_folder(project: str) -> Path:
+    """The folder of the project's inbox, exports and cache: what `CV_DATA` says, else one of its own in `.data/`."""
+    return Path(os.environ.get("CV_DATA") or ROOT / ".data" / project).resolve()
+
+
+def for_one_project() -> list[str]:
+    """The variables of the environment that name a place of one project alone."""
+    return [name for name in _OF_ONE_PROJECT if os.environ.get(name)]
 
 
 def environment(deployment: Deployment) -> dict[str, str]:
@@ -109,7 +144,7 @@ def environment(deployment: Deployment) -> dict[str, str]:
 def lake_place(deployment: Deployment) -> str:
     """Where the lake of the deployment is: two deployments with the same answer share it."""
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
-        return f"{endpoint.rstrip('/')}/{_repository()}"
+        return f"{endpoint.rstrip('/')}/{_repository(deployment)}"
     return str(deployment.embedded_lake)
 
 
@@ -129,7 +164,7 @@ def open_lake(deployment: Deployment) -> Lake:
     """The lakeFS repository that `LAKEFS_ENDPOINT` names, else the embedded lake.
 
     lakeFS needs its own key variables `LAKECTL_CREDENTIALS_ACCESS_KEY_ID` and `LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY`;
-    `LAKEFS_REPOSITORY` (default `cv-assets`) and, for a repository that is still to be made,
+    `LAKEFS_REPOSITORY` (default: the project's name, with - for _) and, for a repository that is still to be made,
     `LAKEFS_STORAGE_NAMESPACE` may be set. Raises LakeError naming the missing variable.
     """
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
@@ -139,13 +174,22 @@ def open_lake(deployment: Deployment) -> Lake:
             endpoint=endpoint,
             access_key_id=_key("LAKECTL_CREDENTIALS_ACCESS_KEY_ID"),
             secret_access_key=_key("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
-            repository=_repository(),
+            repository=_repository(deployment),
             cache=deployment.cache_dir / "lakefs",
             storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
         )
     from resources.git_lake import GitLake
 
     return GitLake(deployment.embedded_lake)
+
+
+def dagster_place() -> tuple[Path, str]:
+    """`DAGSTER_HOME`, and `DAGSTER_POSTGRES_URL` when the storage is there. Raises LookupError without a home."""
+    if not (home := os.environ.get("DAGSTER_HOME")):
+        raise LookupError(
+            "DAGSTER_HOME is not set: set it to the home of the Dagster that belongs to this lake."
+        )
+    return Path(home).resolve(), os.environ.get("DAGSTER_POSTGRES_URL") or ""
 
 
 def lake_errors_in_words() -> AbstractContextManager[None]:
@@ -157,8 +201,27 @@ def lake_errors_in_words() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _repository() -> str:
-    return os.environ.get("LAKEFS_REPOSITORY") or "cv-assets"
+def _repository(deployment: Deployment) -> str:
+    return os.environ.get("LAKEFS_REPOSITORY") or deployment.project.replace("_", "-")
+
+
+def _name_in(spec_file: Path) -> str:
+    """Only the name is read: what is wrong with a spec is said where it is loaded."""
+    try:
+        found = _NAME.search(spec_file.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError):
+        found = None
+    return found[1] if found else "unnamed"
+
+
+def _secret(variable: str) -> str:
+    secret = os.environ.get(variable, "").strip()
+    if secret and len(secret) < SHORTEST_SECRET:
+        raise ValueError(
+            f"{variable} has {len(secret)} characters and could be guessed: give it {SHORTEST_SECRET} or more at "
+            "random, as `openssl rand -hex 32` makes them, or unset it"
+        )
+    return secret
 
 
 def _key(variable: str) -> str:

@@ -12,22 +12,23 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
+import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pygit2
 from filelock import FileLock
 from pygit2.enums import ObjectType
 
 from resources import git_trees
-from resources.git_leftovers import Sweep
+from resources.git_leftovers import Sweep, object_file
 from resources.lake import (
     Change,
     Commit,
@@ -52,6 +53,8 @@ _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsiz
 _READ_ONLY = 0o444
 _COPY_BYTES = 1 << 20
 _LOCK_SECONDS = 300
+_FEW_FILES = 100
+_WRITERS = 4
 # libgit2 keeps no tree over 4 KB in its cache, which makes reads by path from a large folder slow.
 _CACHED_TREE_BYTES = 4 << 20
 
@@ -90,7 +93,7 @@ class GitLake:
         Raises FileNotFoundError, RefNotFoundError, and DamagedError when the stored file is lost or cut short.
         """
         sha256, size = self._pointer(commit, path)
-        file = self._object_file(sha256)
+        file = object_file(self._git_dir, sha256)
         if not file.is_file() or file.stat().st_size != size:
             raise _damaged(commit, path, file)
         return file
@@ -107,6 +110,10 @@ class GitLake:
         if found != self._pointer(commit, path)[0]:
             raise _damaged(commit, path, file)
         return found
+
+    def sizes(self, commit: str, paths: Iterable[str]) -> dict[str, int]:
+        """The size in bytes that was written, of those of `paths` that `commit` lists."""
+        return {path: size for path, (_, size) in self._pointers(commit, paths).items()}
 
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
@@ -136,9 +143,14 @@ class GitLake:
             self._repo().lookup_reference(_BRANCHES + name).delete()
 
     def commit(
-        self, branch: str, files: Mapping[str, Content], message: str, metadata: Mapping[str, str]
+        self,
+        branch: str,
+        files: Mapping[str, Content],
+        message: str,
+        metadata: Mapping[str, str],
+        removed: Collection[str] = (),
     ) -> str:
-        """Write all `files` onto `branch` in one commit and return its id; all of them or none.
+        """Write all `files` onto `branch` in one commit, without `removed`, and return its id; all of it or nothing.
 
         Raises RefNotFoundError, ValueError for a bad path, one below or above a file, or an empty `files`,
         PermissionError for `main`.
@@ -147,10 +159,12 @@ class GitLake:
         check_writable(branch)
         self._head(branch)
         with self._room():
-            written = {path: self._store(content) for path, content in files.items()}
+            written = self._store(files)
         with self._locked(_BRANCHES + branch):
             head = self._head(branch)
             tree = git_trees.put(self._repo(), head.tree, written)
+            if removed:
+                tree = git_trees.without(self._repo(), self._repo()[tree].peel(pygit2.Tree), removed)
             return self._advance(branch, tree, [head.id], message, metadata)
 
     def merge(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
@@ -216,6 +230,16 @@ class GitLake:
         sweep = Sweep(self.root, self._git_dir, self._lock, self._locked, is_pointed_to, older_than, dry_run)
         return list(sweep.all())
 
+    def erase(
+        self, commit: str, paths: Iterable[str], older_than: datetime, *, dry_run: bool = False
+    ) -> list[Leftover]:
+        """Erase the stored files of `paths` as of `commit`; what was written since `older_than` waits."""
+        sweep = Sweep(
+            self.root, self._git_dir, self._lock, self._locked, lambda *_: False, older_than, dry_run
+        )
+        named = self._pointers(commit, paths).items()
+        return [found for path, (sha256, _) in named for found in sweep.erase(path, sha256)]
+
     def url(self, commit: str, path: str = "") -> str:
         """The stored file of one object, or the repository with the commit id behind `#`."""
         if path:
@@ -256,6 +280,13 @@ class GitLake:
             if pointer is None:
                 raise FileNotFoundError(f"{commit} holds no object at {path!r}")
             return _parse_pointer(pointer.data)
+
+    def _pointers(self, commit: str, paths: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """As `_pointer`, by path; without those that are not there."""
+        with self._intact():
+            tree = self._find(commit).tree
+            found = ((path, git_trees.object_at(tree, path)) for path in paths)
+            return {path: _parse_pointer(pointer.data) for path, pointer in found if pointer}
 
     def _history(self, newest: pygit2.Commit, path: str) -> Iterator[Commit]:
         with self._intact():
@@ -343,21 +374,19 @@ class GitLake:
     def _move(self, ref: str, commit: pygit2.Oid) -> None:
         """Git's own way to write a ref, by hand: libgit2 would sync every single object or not even the ref.
 
-        The caller holds the ref's lock.
+        The caller holds the ref's lock. What the commit holds is on disk before the ref names it.
         """
         file = self._git_dir / ref
         unfinished = file.with_name(f"{file.name}.lock")
-        _sync(self._git_dir)
         try:
             with unfinished.open("x") as stream:
                 stream.write(f"{commit}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            _sync(self._git_dir)
             unfinished.replace(file)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        _sync(self._git_dir)
+        _sync_names(file.parent)
 
     def _lock(self, name: str) -> FileLock:
         """The kernel frees it when its holder dies. One per call, so that threads exclude each other."""
@@ -387,25 +416,24 @@ class GitLake:
                 "Nothing is half published."
             ) from error
 
-    def _object_file(self, sha256: str) -> Path:
-        return self._git_dir / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256
-
-    def _store(self, content: Content) -> pygit2.Oid:
-        """The pointer. Known bytes are written again, which heals a damaged file and makes it look new."""
-        folder = self._git_dir / "lfs" / "tmp"
+    def _store(self, files: Mapping[str, Content]) -> dict[str, pygit2.Oid]:
+        """The pointer to each content, by path."""
+        repo, folder = self._repo(), self._git_dir / "lfs" / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
-            unfinished = Path(stream.name)
-            try:
+        with _in_turn_or_together(len(files)) as mapped:
+            kept = mapped(lambda content: self._keep(content, folder / uuid.uuid4().hex), files.values())
+            return {path: repo.create_blob(_pointer_to(*one)) for path, one in zip(files, kept, strict=True)}
+
+    def _keep(self, content: Content, unfinished: Path) -> tuple[str, int]:
+        """The sha256 and the size. Known bytes are written again, which heals a damaged file and makes it look new."""
+        try:
+            with open(unfinished, "xb", opener=_open_read_only) as stream:
                 sha256, size = _copy(content, stream)
-            except BaseException:
-                unfinished.unlink()
-                raise
-        unfinished.chmod(_READ_ONLY)
-        file = self._object_file(sha256)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.replace(file)
-        return self._repo().create_blob(_pointer_to(sha256, size))
+            _move_into(object_file(self._git_dir, sha256), unfinished)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        return sha256, size
 
 
 def _create_repository(folder: Path) -> None:
@@ -517,6 +545,29 @@ def _copy(content: Content, stream: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+@contextmanager
+def _in_turn_or_together(count: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map`: of many files, a few are on their way at once, as each mostly waits for the disk."""
+    if count <= _FEW_FILES:
+        yield map
+        return
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        yield pool.map
+
+
+def _open_read_only(path: str, flags: int) -> int:
+    """For others: who makes the file may write as long as it is open."""
+    return os.open(path, flags, _READ_ONLY)
+
+
+def _move_into(place: Path, file: Path) -> None:
+    try:
+        file.replace(place)
+    except FileNotFoundError:  # the first one of its folder
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+
+
 def _sync(folder: Path) -> None:
     """Put all that was written to the folder's file system on disk; on Windows, which cannot, nothing."""
     if sys.platform != "linux":
@@ -527,5 +578,16 @@ def _sync(folder: Path) -> None:
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
             raise OSError(ctypes.get_errno(), "syncfs failed", str(folder))
+    finally:
+        os.close(descriptor)
+
+
+def _sync_names(folder: Path) -> None:
+    """Put what was renamed in the folder on disk: a small part of what `_sync` waits for, where others write too."""
+    if sys.platform != "linux":
+        return _sync(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,11 @@ from resources.lake import Leftover, LeftoverKind, Outcome
 
 _OBJECT_NAME: Final = "[0-9a-f]" * 64
 _ASIDE: Final = "swept-"
+
+
+def object_file(git_dir: Path, sha256: str) -> Path:
+    """Where Git LFS keeps the bytes of that hash."""
+    return git_dir / f"lfs/objects/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Sweep:
                     "object", file, "A sweep was killed while it had these bytes aside; they go back.", "kept"
                 )
                 if not self.dry_run:
-                    file.replace(self._home(file.name.removeprefix(_ASIDE)))
+                    file.replace(object_file(self.git_dir, file.name.removeprefix(_ASIDE)))
                 yield leftover
 
     def objects(self) -> Iterator[Leftover]:
@@ -93,6 +98,17 @@ class Sweep:
         sound = sorted(set(lost) - set(damaged))
         why = "Bytes that no commit ever pointed to, whose writer was killed."
         yield from self._remove("object", sound, why, self._remove_object)
+
+    def erase(self, path: str, sha256: str) -> Iterator[Leftover]:
+        """The bytes behind `path`, if they are there; what was written since `older_than` waits."""
+        file = object_file(self.git_dir, sha256)
+        with contextlib.suppress(FileNotFoundError):
+            is_young = _changed_at(file) >= self.older_than
+            why = "Let go." if not is_young else "Let go, but written again since: a later run looks again."
+            leftover = self._leftover("object", file, why, "waits" if is_young else None)
+            if leftover.outcome == "swept":
+                self._take(file, lambda _: False)
+            yield replace(leftover, name=path)
 
     def _old(self, found: Iterable[Path]) -> Iterator[Path]:
         for file in found:
@@ -133,19 +149,19 @@ class Sweep:
         return True
 
     def _remove_object(self, file: Path) -> None:
+        self._take(file, lambda aside: self._is_pointed_to(file.name, aside))
+
+    def _take(self, file: Path, is_needed: Callable[[Path], bool]) -> None:
         """Aside first: a writer may bring the same bytes at this very moment, and is to find them."""
         aside = self.git_dir / "lfs" / "tmp" / f"{_ASIDE}{file.name}"
         file.rename(aside)
-        if _changed_at(aside) < self.older_than and not self._is_pointed_to(file.name, aside):
+        if _changed_at(aside) < self.older_than and not is_needed(aside):
             aside.unlink()
         else:
             aside.replace(file)
 
     def _is_pointed_to(self, sha256: str, file: Path) -> bool:
         return self.is_pointed_to(sha256, file.stat().st_size)
-
-    def _home(self, sha256: str) -> Path:
-        return self.git_dir / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256
 
 
 def _changed_at(file: Path) -> datetime:

@@ -4,7 +4,7 @@ A folder's *entries* are what it holds, by name; its path ends in `/`, or is emp
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pygit2
@@ -47,6 +47,11 @@ def compare(repo: pygit2.Repository, before: pygit2.Tree, after: pygit2.Tree, pr
 def put(repo: pygit2.Repository, tree: pygit2.Tree, objects: Mapping[str, pygit2.Oid]) -> pygit2.Oid:
     """The tree with `objects` put in by path. Raises ValueError where a file would be a folder too."""
     return _put(repo, _entries(tree), objects, "")
+
+
+def without(repo: pygit2.Repository, tree: pygit2.Tree, paths: Iterable[str]) -> pygit2.Oid:
+    """The tree without the files at `paths`, as far as there are any."""
+    return _write(repo, _without(repo, _entries(tree), paths))
 
 
 def merge(
@@ -106,6 +111,22 @@ def _put(
         inner = _put(repo, _inside(repo, entries.get(name)), below, f"{folder}{name}/")
         filled[name] = _Entry(inner, is_folder=True)
     return _write(repo, filled)
+
+
+def _without(repo: pygit2.Repository, entries: _Entries, paths: Iterable[str]) -> _Entries:
+    kept = dict(entries)
+    deeper: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        name, _, rest = path.partition("/")
+        if name in kept and kept[name].is_folder and rest:
+            deeper[name].append(rest)
+        elif not rest and not (name in kept and kept[name].is_folder):
+            kept.pop(name, None)
+    for name, below in deeper.items():
+        # Git keeps no empty folders.
+        if left := _without(repo, _inside(repo, kept.pop(name)), below):
+            kept[name] = _Entry(_write(repo, left), is_folder=True)
+    return kept
 
 
 def _merge_folders(repo: pygit2.Repository, sides: _Sides, folder: str, conflicts: list[str]) -> pygit2.Oid:

@@ -6,7 +6,7 @@ A *ref* is a branch, a tag or a commit id. A *path* is a key such as `tables/lab
 commit, so nothing that moves can change what was read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,6 +140,10 @@ class Lake(Protocol):
         """
         ...
 
+    def sizes(self, commit: str, paths: Iterable[str]) -> dict[str, int]:
+        """The size in bytes that was written, of those of `paths` that `commit` lists. Raises RefNotFoundError."""
+        ...
+
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
         ...
@@ -166,8 +170,11 @@ class Lake(Protocol):
         files: Mapping[str, Content],
         message: str,
         metadata: Mapping[str, str],
+        removed: Collection[str] = (),
     ) -> str:
         """Write all `files` onto `branch` in one commit and return its id; all of them or none.
+
+        The same commit no longer lists the paths `removed`; earlier ones do. A path that is not there is no mistake.
 
         Raises RefNotFoundError, ValueError for a bad path or an empty `files`, PermissionError for `main`, which only
         takes merges.
@@ -214,6 +221,16 @@ class Lake(Protocol):
 
         What commits hold stays, also of those that no branch reaches. A dry run removes nothing. What only a person
         can remove is said too.
+        """
+        ...
+
+    def erase(
+        self, commit: str, paths: Iterable[str], older_than: datetime, *, dry_run: bool = False
+    ) -> list[Leftover]:
+        """Erase for good the bytes that `paths` name as of `commit`, whoever else may name them; again changes nothing.
+
+        Only what is still there is in the answer, under its path: what goes, what waits because it was written since
+        `older_than`, perhaps by somebody who needs it, and what is not in our power. Commits go on listing the paths.
         """
         ...
 

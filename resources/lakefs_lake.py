@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from itertools import chain, pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from lakefs.exceptions import (
 )
 from lakefs_sdk.client import LakeFSClient
 from lakefs_sdk.models.commit import Commit as CommitRecord
-from lakefs_sdk.models.object_stats import ObjectStats
+from lakefs_sdk.models.path_list import PathList
 
 from resources.lake import (
     Change,
@@ -51,18 +52,24 @@ from resources.lake_names import MAIN, check_branch, check_paths, check_tag, che
 from resources.lakefs_connection import (
     PAGE,
     THREADS,
+    Body,
     Connection,
+    Record,
+    ask,
     connect,
     ensure_repository,
+    ensure_user,
     is_cut_short,
     pages,
     repeated,
+    upload,
 )
 from resources.lakefs_history import Node, has_crossed
 
 HOOKS = "_lakefs_actions/"
 """The folder of the server's own rules, which `init` puts there: no work of the lake."""
 
+_COLLECTED = "Let go: no new state lists it. Earlier commits do, until the server's garbage collection takes its bytes."
 _LOG_PAGE = 100
 _COPY_BYTES = 16 << 20
 _READ_ONLY = 0o444
@@ -94,12 +101,12 @@ class LakeFSLake:
     storage_namespace: str | None = None
 
     def init(self) -> list[str]:
-        """Make the repository, protect `main` and install the hook that guards its merges, as far as not done yet.
+        """Make the first user and the repository, protect `main` and install the hook that guards its merges.
 
-        The hook is the second lock of `main`: the server itself refuses a merge that nothing was audited for.
+        As far as not done yet. The hook is the second lock of `main`: the server itself refuses a merge that nothing
+        was audited for.
         """
-        told = ensure_repository(connect(self.connection), self.connection)
-        return told + self._install_hook()
+        return ensure_user(self.connection) + self.ensure_repository() + self._install_hook()
 
     def check(self) -> None:
         """Nothing: what the server stores of itself only the server can look at."""
@@ -144,16 +151,21 @@ class LakeFSLake:
             digest.update(piece)
         return digest.hexdigest()
 
+    def sizes(self, commit: str, paths: Iterable[str]) -> dict[str, int]:
+        """The size in bytes that was written, of those of `paths` that `commit` lists."""
+        found = self._found(self._pinned(commit), wanted := set(paths))
+        return {path: int(found[path].size_bytes or 0) for path in sorted(wanted & found.keys())}
+
     def paths(self, commit: str, prefix: str = "") -> list[str]:
         """Every path as of `commit` that starts with `prefix`, sorted."""
-        commit, objects = self._pinned(commit), self.sdk.objects_api
+        commit = self._pinned(commit)
         with _ref_expected(commit):
-            listed = pages(objects.list_objects, self.repository, commit, prefix=prefix)
+            listed = pages(self._get, "refs", commit, "objects", "ls", prefix=prefix, user_metadata=False)
             return [str(item.path) for item in listed]
 
     def branches(self, prefix: str = "") -> dict[str, str]:
         """The commit each branch stands at, by name, for names that start with `prefix`."""
-        listed = pages(self.sdk.branches_api.list_branches, self.repository, prefix=prefix)
+        listed = pages(self._get, "branches", prefix=prefix)
         return {branch.id: branch.commit_id for branch in listed}
 
     def create_branch(self, name: str, source: str) -> None:
@@ -166,7 +178,7 @@ class LakeFSLake:
         commit = self._pinned(source)
         try:
             with self._commits_expected(commit):
-                repeated(lambda: self._branch(name).create(commit))
+                repeated(lambda: self._ask("POST", "branches", body={"name": name, "source": commit}))
         except ConflictException:
             _must_agree(name, self.branches(name).get(name), commit)
 
@@ -174,13 +186,18 @@ class LakeFSLake:
         """Forget the branch; its commits stay readable. Raises RefNotFoundError, ValueError for `main`."""
         if name == MAIN:
             raise ValueError(f"{MAIN} is not deleted")
-        self._head(name)
-        _delete(self._branch(name))
+        with _ref_expected(name):
+            _delete(lambda: self._ask("DELETE", "branches", name))
 
     def commit(
-        self, branch: str, files: Mapping[str, Content], message: str, metadata: Mapping[str, str]
+        self,
+        branch: str,
+        files: Mapping[str, Content],
+        message: str,
+        metadata: Mapping[str, str],
+        removed: Collection[str] = (),
     ) -> str:
-        """Write all `files` onto `branch` in one commit and return its id; all of them or none.
+        """Write all `files` onto `branch` in one commit, without `removed`, and return its id; all of it or nothing.
 
         Raises RefNotFoundError, ValueError for a bad path, one below or above a file, or an empty `files`,
         PermissionError for `main`, RuntimeError when another writer used the branch at the same time: then the
@@ -188,19 +205,17 @@ class LakeFSLake:
         """
         check_paths(files)
         check_writable(branch)
-        head = self._head(branch)
-        if clashes := self._clashes(head, files):
-            raise ValueError(f"{clashes} would be files and folders on {branch}")
-        self._discard_uploads(branch)
+        head = self._clean_head(branch)
         try:
-            checksums = self._upload(branch, files)
+            checksums = self._upload(branch, head, files)
+            self._remove(branch, sorted(removed))
             commit = self._commit_uploads(branch, head, message, metadata)
         except BaseException:
             with suppress(LakeUnreachableError):
                 self._discard_uploads(branch)
             raise
-        self._must_hold_only(branch, head, commit, checksums)
-        return commit
+        self._must_hold_only(branch, head, commit, checksums, removed)
+        return str(commit.id)
 
     def merge(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
         """Merge the commit `source` into `branch` as one merge commit and return its id.
@@ -212,28 +227,21 @@ class LakeFSLake:
         PermissionError when the source changes the server's own hooks or a hook refuses the merge, LakeError when
         somebody left uncommitted changes on the branch.
         """
-        source, head = self._pinned(source), self._head(branch)
-        paths = self._changes_to_merge(source, branch, head)
-        if not paths:
-            return head
-        audited = lakefs.Reference(self.repository, source, self._client)
+        source = self._pinned(source)
+        if not (paths := self._changes_to_merge(source, branch)):
+            return self._head(branch)
         try:
-            merged = repeated(
-                lambda: audited.merge_into(branch, message=message, metadata=dict(metadata)),
-                landed=lambda: self._landed_merge(source, branch),
-            )
+            merged = self._merge_audited(source, branch, message, metadata)
         except ConflictException as error:
             # The server does not say where. What changed just now is in the difference by now.
-            self._changes_to_merge(source, branch, self._head(branch))
+            self._changes_to_merge(source, branch)
             raise MergeConflictError(branch, paths) from error
         except BadRequestException as error:
             self._refuse_staged(branch, error)
-            if self._changes_to_merge(source, branch, self._head(branch)):
+            if self._changes_to_merge(source, branch):
                 raise
             # Somebody else brought the same just now.
             return self._head(branch)
-        except ServerException as error:
-            raise _refused_by_hook(branch, error) from error
         self._must_hold_all(source, merged, paths)
         return merged
 
@@ -254,7 +262,8 @@ class LakeFSLake:
         """Forget the tag; its commit stays readable. Raises RefNotFoundError."""
         if name not in self.tags(name):
             raise RefNotFoundError(f"no tag {name!r}")
-        _delete(lakefs.Tag(self.repository, name, self._client))
+        with _ref_expected(name):
+            _delete(lambda: self._ask("DELETE", "tags", name))
 
     def tags(self, prefix: str = "") -> dict[str, str]:
         """The commit of each tag, by name, for names that start with `prefix`; those of moved commits left out."""
@@ -293,6 +302,25 @@ class LakeFSLake:
         staged = self._staged(MAIN, amount=PAGE)
         return [Leftover("uncommitted", path, 0, None, _uncommitted(MAIN, [path]), "kept") for path in staged]
 
+    def erase(
+        self,
+        commit: str,
+        paths: Iterable[str],
+        older_than: datetime,  # noqa: ARG002  (a cached file is brought again when it is needed)
+        *,
+        dry_run: bool = False,
+    ) -> list[Leftover]:
+        """Erase the cached files of `paths` as of `commit`; the server's own bytes are its garbage collection's."""
+        found = self._found(self._pinned(commit), wanted := set(paths))
+        kept = [found[path] for path in sorted(wanted & found.keys())]
+        if not dry_run:
+            for stored in kept:
+                self._cache_file(stored).unlink(missing_ok=True)
+        return [
+            Leftover("object", one.path, int(one.size_bytes or 0), _modified_at(one), _COLLECTED, "kept")
+            for one in kept
+        ]
+
     def url(self, commit: str, path: str = "") -> str:
         """The page of the lakeFS UI."""
         repository = f"{self.endpoint.rstrip('/')}/repositories/{quote(self.repository)}"
@@ -300,9 +328,12 @@ class LakeFSLake:
             return f"{repository}/object?{urlencode({'ref': _named(commit), 'path': path})}"
         return f"{repository}/commits/{quote(_named(commit))}"
 
-    def ensure_repository(self) -> None:
-        """Make the repository and protect `main`, as far as not done yet. Every first use does this."""
-        ensure_repository(connect(self.connection), self.connection)
+    def ensure_repository(self) -> list[str]:
+        """Make the repository and protect `main`, as far as not done yet; a sentence for each thing done.
+
+        Every first use does this.
+        """
+        return ensure_repository(connect(self.connection), self.connection)
 
     @property
     def connection(self) -> Connection:
@@ -329,7 +360,7 @@ class LakeFSLake:
         return _clients[key]
 
     def _tags(self, prefix: str) -> dict[str, str]:
-        listed = pages(self.sdk.tags_api.list_tags, self.repository, prefix=prefix)
+        listed = pages(self._get, "tags", prefix=prefix)
         return {tag.id: tag.commit_id for tag in listed}
 
     def _branch(self, name: str) -> lakefs.Branch:
@@ -339,10 +370,17 @@ class LakeFSLake:
         """A commit id as it is, else the commit: a branch would show what is only staged on it."""
         return ref if _COMMIT_ID.fullmatch(ref) else self.resolve(ref)
 
+    def _ask(self, method: str, *names: str, **wanted: Any) -> Any:
+        return ask(self._client, self.connection, method, *names, **wanted)
+
+    def _get(self, *names: str, **wanted: object) -> Any:
+        return self._ask("GET", *names, **wanted)
+
     def _head(self, branch: str) -> str:
-        branches = self.sdk.branches_api
+        if not _REF.fullmatch(branch):
+            raise RefNotFoundError(f"no branch {branch!r}")
         with _ref_expected(branch):
-            return str(branches.get_branch(self.repository, branch).commit_id)
+            return str(self._get("branches", branch).commit_id)
 
     def _changing(self, commits: Iterator[Commit], path: str) -> Iterator[Commit]:
         """The server could choose them by path too, but passes over merges, which is all that `main` takes."""
@@ -353,25 +391,25 @@ class LakeFSLake:
             if commit and after != before:
                 yield commit
 
-    def _stat(self, commit: str, path: str) -> ObjectStats:
+    def _stat(self, commit: str, path: str) -> Record:
         return self._stored(commit, [path])[path]
 
-    def _stored(self, commit: str, paths: Collection[str]) -> dict[str, ObjectStats]:
+    def _stored(self, commit: str, paths: Collection[str]) -> dict[str, Record]:
         """What is stored at `paths`, by path. Raises FileNotFoundError where nothing is."""
         found = self._found(commit, paths)
         if missing := [path for path in paths if path not in found]:
             raise FileNotFoundError(f"{commit} holds no object at {missing[0]!r}")
         return found
 
-    def _found(self, commit: str, paths: Iterable[str]) -> dict[str, ObjectStats]:
+    def _found(self, commit: str, paths: Iterable[str]) -> dict[str, Record]:
         """What is stored at `paths`, as far as it is there: a listing that leaps over what nobody wants."""
-        found: dict[str, ObjectStats] = {}
-        wanted, last, listing = sorted(set(paths)), "", self.sdk.objects_api.list_objects
+        found: dict[str, Record] = {}
+        wanted, last, listing = sorted(set(paths)), "", partial(self._get, "refs", commit, "objects", "ls")
         while wanted:
             # Hardly anything lies between a path and the same without its last letter.
             after, amount = max(last, wanted[0][:-1]), min(PAGE, len(wanted))
             with self._object_expected(commit, wanted[0]):
-                page = listing(self.repository, commit, after=after, amount=amount, user_metadata=False)
+                page = listing(after=after, amount=amount, user_metadata=False)
             found |= {item.path: item for item in page.results}
             if not page.pagination.has_more:
                 break
@@ -419,13 +457,17 @@ class LakeFSLake:
             self._stat(commit, path)
             raise _damaged(commit, path) from error
 
-    def _cached(self, commit: str, path: str, stored: ObjectStats) -> Path:
-        file = self.cache / stored.checksum[:2] / f"{stored.checksum}-{stored.size_bytes}"
+    def _cached(self, commit: str, path: str, stored: Record) -> Path:
+        file = self._cache_file(stored)
         if not file.is_file():
             self._download(commit, path, stored, file)
         return file
 
-    def _download(self, commit: str, path: str, stored: ObjectStats, file: Path) -> None:
+    def _cache_file(self, stored: Record) -> Path:
+        checksum = str(stored.checksum)
+        return self.cache / checksum[:2] / f"{checksum}-{stored.size_bytes}"
+
+    def _download(self, commit: str, path: str, stored: Record, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as stream:
             unfinished = Path(stream.name)
@@ -437,7 +479,7 @@ class LakeFSLake:
         unfinished.chmod(_READ_ONLY)
         unfinished.replace(file)
 
-    def _pieces(self, commit: str, path: str, stored: ObjectStats) -> Iterator[bytes]:
+    def _pieces(self, commit: str, path: str, stored: Record) -> Iterator[bytes]:
         """The object from the server, piece by piece, held to the size and the MD5 it was stored with."""
         wanted = lakefs.Reference(self.repository, commit, self._client).object(path)
         digest, size, whole = _md5(), 0, int(stored.size_bytes or 0)
@@ -452,7 +494,7 @@ class LakeFSLake:
 
     def _first(self, commit: str, prefix: str) -> str | None:
         """The first path that starts with `prefix`."""
-        found = self.sdk.objects_api.list_objects(self.repository, commit, prefix=prefix, amount=1).results
+        found = self._get("refs", commit, "objects", "ls", prefix=prefix, amount=1).results
         return str(found[0].path) if found else None
 
     def _clashes(self, commit: str, paths: Iterable[str]) -> list[str]:
@@ -468,71 +510,107 @@ class LakeFSLake:
 
     def _firsts(self, commit: str, prefixes: Iterable[str]) -> dict[str, str | None]:
         wanted = sorted(set(prefixes))
+        if len(wanted) <= THREADS:
+            return {prefix: self._first(commit, prefix) for prefix in wanted}
         with ThreadPoolExecutor(THREADS) as pool:
-            return dict(
-                zip(wanted, pool.map(lambda prefix: self._first(commit, prefix), wanted), strict=True)
-            )
+            found = pool.map(lambda prefix: self._first(commit, prefix), wanted)
+            return dict(zip(wanted, found, strict=True))
 
     def _staged(self, branch: str, amount: int) -> list[str]:
-        listed = self.sdk.branches_api.diff_branch(self.repository, branch, amount=amount).results
+        listed = self._get("branches", branch, "diff", amount=amount).results
         return [str(item.path) for item in listed]
+
+    def _clean_head(self, branch: str) -> str:
+        """Where the branch stands, with nothing staged on it."""
+        with ThreadPoolExecutor(1) as meanwhile:
+            discarded = meanwhile.submit(self._discard_uploads, branch)
+            head = self._head(branch)
+        discarded.result()
+        return head
 
     def _discard_uploads(self, branch: str) -> None:
         """What a failed or killed commit left staged on the branch."""
         if self._staged(branch, amount=1):
             self._branch(branch).reset_changes()
 
-    def _upload(self, branch: str, files: Mapping[str, Content]) -> dict[str, str]:
-        """The MD5 of each object, by path."""
+    def _upload(self, branch: str, head: str, files: Mapping[str, Content]) -> dict[str, str]:
+        """The MD5 of each object, by path. Raises ValueError where a file would be a folder too."""
         with ThreadPoolExecutor(THREADS) as pool:
             checksums = pool.map(lambda path: self._upload_one(branch, path, files[path]), files)
             try:
+                # Meanwhile: what is only staged can still be refused.
+                self._must_not_clash(branch, head, files)
                 return dict(zip(files, checksums, strict=True))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def _must_not_clash(self, branch: str, head: str, paths: Iterable[str]) -> None:
+        if clashes := self._clashes(head, paths):
+            raise ValueError(f"{clashes} would be files and folders on {branch}")
+
     def _upload_one(self, branch: str, path: str, content: Content) -> str:
         return repeated(lambda: self._send(branch, path, content))
 
     def _send(self, branch: str, path: str, content: Content) -> str:
-        digest = _md5()
         # lakeFS merges by size, MD5 and this metadata, and compares with the object at the *next* path too:
         # an equal one there hides a conflict. With its own path in it, no object equals one elsewhere.
         identity = {"path": quote(path)}
-        with self._branch(branch).object(path).writer("wb", pre_sign=False, metadata=identity) as writer:
-            for chunk in chunks(content, _COPY_BYTES):
-                digest.update(chunk)
-                writer.write(chunk)
+        digest = _md5()
+        body = Body(_told(chunks(content, _COPY_BYTES), digest), _size(content))
+        upload(self._client, self.connection, branch, path, body, identity)
         return digest.hexdigest()
 
-    def _commit_uploads(self, branch: str, head: str, message: str, metadata: Mapping[str, str]) -> str:
-        staged = self._branch(branch)
-        return repeated(
-            lambda: staged.commit(message, dict(metadata), allow_empty=True).id,
+    def _remove(self, branch: str, paths: list[str]) -> None:
+        for start in range(0, len(paths), PAGE):
+            # What is not there is no mistake to the server either.
+            some = PathList(paths=paths[start : start + PAGE])
+            repeated(partial(self.sdk.objects_api.delete_objects, self.repository, branch, some))
+
+    def _commit_uploads(self, branch: str, head: str, message: str, metadata: Mapping[str, str]) -> Record:
+        wanted = {"message": message, "metadata": dict(metadata), "allow_empty": True}
+        made: Record = repeated(
+            lambda: self._ask("POST", "branches", branch, "commits", body=wanted),
             landed=lambda: self._landed_commit(branch, head, message, metadata),
         )
+        return made
 
-    def _landed_commit(self, branch: str, head: str, message: str, metadata: Mapping[str, str]) -> str | None:
+    def _landed_commit(
+        self, branch: str, head: str, message: str, metadata: Mapping[str, str]
+    ) -> Record | None:
         """The commit whose answer was lost, if it was made."""
         newest = next(self.log(branch))
         is_ours = newest.parents == (head,) and newest.message == message and newest.metadata == metadata
-        return newest.id if is_ours else None
+        return Record(id=newest.id, parents=[head]) if is_ours else None
 
-    def _must_hold_only(self, branch: str, head: str, commit: str, checksums: Mapping[str, str]) -> None:
+    def _must_hold_only(
+        self,
+        branch: str,
+        head: str,
+        commit: Record,
+        checksums: Mapping[str, str],
+        removed: Collection[str],
+    ) -> None:
         """Another writer on the branch would have its uploads in our commit, or ours in its."""
-        parents = self.sdk.commits_api.get_commit(self.repository, commit).parents
-        changed = {change.path for change in self.diff(head, commit)}
-        arrived = {path: stored.checksum for path, stored in self._found(commit, checksums).items()}
-        if parents != [head] or changed - checksums.keys() or not checksums.items() <= arrived.items():
+        changed = {item.path: item for item in self._differences(head, commit.id, "two_dot", stats=True)}
+        arrived = {
+            path: item.right.checksum
+            for path, item in changed.items()
+            if item.right and item.type != "removed"
+        }
+        # What was there before, just the same, is no difference.
+        unsaid = (checksums.keys() | set(removed)) - arrived.keys()
+        arrived |= {path: stored.checksum for path, stored in self._found(commit.id, unsaid).items()}
+        alien = changed.keys() - checksums.keys() - set(removed) | arrived.keys() & set(removed)
+        if commit.parents != [head] or alien or not checksums.items() <= arrived.items():
             raise RuntimeError(
-                f"{commit} is not what was written: another writer used {branch} meanwhile, or bytes were lost on "
+                f"{commit.id} is not what was written: another writer used {branch} meanwhile, or bytes were lost on "
                 f"their way; delete {branch} and write again"
             )
 
-    def _changes_to_merge(self, source: str, branch: str, head: str) -> list[str]:
+    def _changes_to_merge(self, source: str, branch: str) -> list[str]:
         """The paths that the merge changes on the branch."""
-        base = self._merge_base(source, head)
+        head, base = self._merge_base(source, branch)
         if base == source:
             return []
         if has_crossed(head, source, base, self._history()):
@@ -543,9 +621,26 @@ class LakeFSLake:
         paths = [str(item.path) for item in differences]
         if hooks := [path for path in paths if path.startswith(HOOKS)]:
             raise PermissionError(f"{source} changes the server's hooks: {', '.join(hooks)}")
-        if clashes := self._clashes(head, [item.path for item in differences if item.type == "added"]):
+        added = [item.path for item in differences if item.type == "added"]
+        # Where the branch has nothing of its own, it will hold what the source holds, which its commits were held to.
+        if base != head and (clashes := self._clashes(head, added)):
             raise MergeConflictError(branch, clashes)
         return paths
+
+    def _merge_audited(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
+        try:
+            return repeated(
+                lambda: self._merge_as_is(source, branch, message, metadata),
+                landed=lambda: self._landed_merge(source, branch),
+            )
+        except NotFoundException as error:
+            raise RefNotFoundError(f"no branch {branch!r}") from error
+        except ServerException as error:
+            raise _refused_by_hook(branch, error) from error
+
+    def _merge_as_is(self, source: str, branch: str, message: str, metadata: Mapping[str, str]) -> str:
+        wanted = {"message": message, "metadata": dict(metadata)}
+        return str(self._ask("POST", "refs", source, "merge", branch, body=wanted).reference)
 
     def _install_hook(self) -> list[str]:
         """Past the door's own refusal of changes to the hooks, and through the hook that it installs."""
@@ -556,16 +651,28 @@ class LakeFSLake:
         self.create_branch(branch, head)
         try:
             commit = self.commit(branch, {_HOOK: wanted}, message, _INSTALLATION)
-            lakefs.Reference(self.repository, commit, self._client).merge_into(
-                MAIN, message=message, metadata=_INSTALLATION
-            )
+            self._merge_as_is(commit, MAIN, message, _INSTALLATION)
         finally:
             self.delete_branch(branch)
         return [f"Installed {_HOOK}: the server refuses a merge into {MAIN} that no run made."]
 
-    def _merge_base(self, source: str, branch: str) -> str:
-        with self._commits_expected(source):
-            return str(self.sdk.refs_api.find_merge_base(self.repository, source, branch).base_commit_id)
+    def _merge_base(self, source: str, branch: str) -> tuple[str, str]:
+        """The head of the branch, and the newest commit that it has in common with `source`.
+
+        The server takes a tag and much else for a branch here, but not where it merges.
+        """
+        if not _REF.fullmatch(branch):
+            raise RefNotFoundError(f"no branch {branch!r}")
+        try:
+            with _ref_expected(branch):
+                found = self._get("refs", source, "merge", branch)
+        except RefNotFoundError:
+            self.resolve(source)
+            raise
+        # The server has been seen to call either of the two the source.
+        both = (str(found.source_commit_id), str(found.destination_commit_id))
+        head = next((commit for commit in both if commit != source), source)
+        return head, str(found.base_commit_id)
 
     def _history(self) -> Callable[[str], Node]:
         """Looks a commit up, and with it many of those behind it."""
@@ -583,7 +690,7 @@ class LakeFSLake:
 
     def _landed_merge(self, source: str, branch: str) -> str | None:
         """The merge of `source` whose answer was lost, if it was made."""
-        if self._merge_base(source, branch) != source:
+        if self._merge_base(source, branch)[1] != source:
             return None
         return next((commit.id for commit in self.log(branch) if source in commit.parents), None)
 
@@ -592,21 +699,35 @@ class LakeFSLake:
             raise LakeError(_uncommitted(branch, staged)) from error
 
     def _must_hold_all(self, source: str, merged: str, paths: list[str]) -> None:
+        if next(self._differences(source, merged, "two_dot", amount=1), None) is None:
+            return
         homes = {path.rpartition("/")[0] for path in paths}
         other = {item.path for home in homes for item in self._differences(source, merged, "two_dot", home)}
         if lost := sorted(other.intersection(paths)):
             raise RuntimeError(f"{merged} lost what it merged from {source}: {', '.join(lost)}")
 
     def _differences(
-        self, left: str, right: str, kind: Literal["two_dot", "three_dot"], prefix: str = ""
+        self,
+        left: str,
+        right: str,
+        kind: Literal["two_dot", "three_dot"],
+        prefix: str = "",
+        *,
+        stats: bool = False,
+        amount: int | None = None,
     ) -> Iterator[Any]:
-        return pages(self.sdk.refs_api.diff_refs, self.repository, left, right, type=kind, prefix=prefix)
+        """With `stats`, each says the checksum that `right` has."""
+        wanted = {"type": kind, "prefix": prefix, "include_right_stats": stats}
+        return pages(self._get, "refs", left, "diff", right, amount=amount, **wanted)
 
 
-def _delete(ref: lakefs.Branch | lakefs.Tag) -> None:
-    # It may be gone by the attempt whose answer was lost, or by somebody else just now.
-    with suppress(NotFoundException):
-        repeated(lambda: ref.delete())
+def _delete(delete: Callable[[], object]) -> None:
+    try:
+        delete()
+    except LakeUnreachableError:
+        # It may be gone by the attempt whose answer was lost.
+        with suppress(NotFoundException):
+            repeated(delete)
 
 
 def _named(ref: str) -> str:
@@ -616,6 +737,21 @@ def _named(ref: str) -> str:
 
 def _is_moved(tag: str) -> bool:
     return tag.startswith(_MOVED) and bool(_EMBEDDED_ID.fullmatch(tag.removeprefix(_MOVED)))
+
+
+def _modified_at(stored: Record) -> datetime:
+    return datetime.fromtimestamp(stored.mtime, UTC)
+
+
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _told(pieces: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    """The pieces as they are; `digest` is told each of them."""
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 def _md5() -> "hashlib._Hash":

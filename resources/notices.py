@@ -66,8 +66,8 @@ class Notice:
     failed: bool
 
 
-def notice(ended: Ended, dagster_url: str) -> Notice | None:
-    """What people are told of this run; None when there is nothing to tell.
+def notice(ended: Ended, project: str, dagster_url: str) -> Notice | None:
+    """What people are told of this run of the project; None when there is nothing to tell.
 
     A failed run that Dagster tries again is told only when a check failed in it: the retry starts at the failed step
     and does not ask that check again.
@@ -80,7 +80,7 @@ def notice(ended: Ended, dagster_url: str) -> Notice | None:
         *([_checks(ended.checks)] if ended.checks else []),
         f"{dagster_url}/runs/{ended.run_id}",
     ]
-    return Notice(_title(ended, final), "\n\n".join(paragraphs), final)
+    return Notice(f"[{project}] {_title(ended, final)}", "\n\n".join(paragraphs), final)
 
 
 def _title(ended: Ended, final: bool) -> str:

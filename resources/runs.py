@@ -1,20 +1,22 @@
 """Runs, as Dagster's records know them: in flight or ended.
 
-Code locations may share one Dagster and have jobs of the same names: who gives the tags of `ours` sees its own runs.
+Projects may share one Dagster and have jobs of the same names: here each sees its own runs.
 """
 
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, Literal
 
 import dagster as dg
 
+from resources.partitions import OURS, asset_key
+
 RUNS_LOOKED_AT: Final = 200
 """Older runs of a job are left out: looking at all of them each few seconds would cost more each year."""
 
-NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
+AGAIN_WHEN_KILLED: Final = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"}
+"""Tags of a run that Dagster tries again when its process died; one that failed by its own work waits for a person."""
 
 _PARTITION: Final = "dagster/partition"
 _ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -27,57 +29,39 @@ _MARKED_SECONDS: Final = 60.0
 """Within this Dagster has marked a failed run; usually it takes milliseconds."""
 
 
-def ours(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> Mapping[str, str]:
-    """The tag that Dagster stores with each run of this code location.
-
-    None where a sensor is called outside of one, and for schedules: Dagster does not tell them where they are.
-    """
-    if isinstance(context, dg.ScheduleEvaluationContext):
-        return NO_TAGS
-    origin = context.code_location_origin
-    return {".dagster/repository": f"{context.repository_name}@{origin.location_name}"} if origin else {}
-
-
 def newest_runs(
-    instance: dg.DagsterInstance,
-    job: str,
-    partitions: Collection[str],
-    tags: Mapping[str, str] = NO_TAGS,
+    instance: dg.DagsterInstance, job: str, partitions: Collection[str]
 ) -> Mapping[str, dg.DagsterRun]:
     """The newest run of `job` for each of these partitions that has one."""
     if not partitions:
         return {}
-    filters = dg.RunsFilter(job_name=job, tags={**tags, _PARTITION: list(partitions)})
+    filters = dg.RunsFilter(job_name=job, tags={**OURS, _PARTITION: list(partitions)})
     newest_last = reversed(instance.get_runs(filters))
     return {run.tags[_PARTITION]: run for run in newest_last}
 
 
-def newest_run(
-    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS
-) -> dg.DagsterRun | None:
-    """The newest run of `job` with these tags, whoever launched it."""
-    return next(iter(instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)), None)
+def newest_run(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
+    """The newest run of `job`, whoever launched it."""
+    return next(iter(instance.get_runs(dg.RunsFilter(job_name=job, tags=OURS), limit=1)), None)
 
 
-def unfinished(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS) -> int:
-    """How many runs of `job` with these tags have not ended."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_UNFINISHED, tags=tags))
+def unfinished(instance: dg.DagsterInstance, job: str) -> int:
+    """How many runs of `job` have not ended."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_UNFINISHED, tags=OURS))
 
 
 def made_since(instance: dg.DagsterInstance, run: dg.DagsterRun, assets: Collection[str]) -> bool:
     """Whether each of these assets was materialized after `run` was launched, by whichever run."""
     record = instance.get_run_record_by_id(run.run_id)
-    made = instance.get_asset_records([dg.AssetKey(name) for name in assets])
+    made = instance.get_asset_records([asset_key(name) for name in assets])
     times = [one.asset_entry.last_materialization_record for one in made]
     launched = record.create_timestamp.timestamp() if record else 0.0
     return len(made) == len(assets) and all(time is not None and time.timestamp > launched for time in times)
 
 
-def run_with_key(
-    instance: dg.DagsterInstance, run_key: str, tags: Mapping[str, str] = NO_TAGS
-) -> dg.DagsterRun | None:
-    """The newest run with these tags that was requested under `run_key`; a sensor's key is spent once there is one."""
-    with_key = dg.RunsFilter(tags={**tags, "dagster/run_key": run_key})
+def run_with_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
+    """The newest run that was requested under `run_key`; a sensor's key is spent once there is one."""
+    with_key = dg.RunsFilter(tags={**OURS, "dagster/run_key": run_key})
     return next(iter(instance.get_runs(with_key, limit=1)), None)
 
 
@@ -89,6 +73,11 @@ def is_tried_again(run: dg.DagsterRun, ended_at: float) -> bool | None:
     if _WILL_RETRY in run.tags:
         return run.tags[_WILL_RETRY] == "true"
     return None if time.time() - ended_at < _MARKED_SECONDS else False
+
+
+def comes_again(run: dg.DagsterRun) -> bool:
+    """Whether the run failed and Dagster, as it says on the run itself, tries it again."""
+    return run.status is dg.DagsterRunStatus.FAILURE and run.tags.get(_WILL_RETRY) == "true"
 
 
 def number_in(run: dg.DagsterRun, tag: str) -> int:
@@ -111,10 +100,10 @@ class RunGroup:
     tries: int
 
 
-def run_groups(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] = NO_TAGS) -> list[RunGroup]:
-    """The newest runs of `job` with these tags, each group once, whoever launched them; the one begun last is first."""
+def run_groups(instance: dg.DagsterInstance, job: str) -> list[RunGroup]:
+    """The newest runs of `job`, each group once, whoever launched them; the one begun last is first."""
     groups: dict[str, list[dg.RunRecord]] = {}
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags), limit=RUNS_LOOKED_AT):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags=OURS), limit=RUNS_LOOKED_AT):
         run = record.dagster_run
         groups.setdefault(run.root_run_id or run.run_id, []).append(record)
     return [_group(root, records) for root, records in groups.items()]

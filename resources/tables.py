@@ -11,8 +11,8 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NoReturn, get_args
 from weakref import WeakKeyDictionary
@@ -23,8 +23,9 @@ import polars as pl
 
 from resources.contracts import Table, digest
 from resources.deployments import Deployment, current, open_lake
-from resources.lake import CrossedMergeError, Lake, LakeError, MergeConflictError, RefNotFoundError
+from resources.lake import Content, CrossedMergeError, Lake, LakeError, MergeConflictError, RefNotFoundError
 from resources.lake_names import MAIN
+from resources.let_go import let_go, told
 
 REQUESTS: Final = "training_request"
 """The asset whose publication on the data branch starts a candidate."""
@@ -71,23 +72,30 @@ class Snapshot:
     reads: set[str] = field(default_factory=set)
 
     def read(self, path: str) -> bytes:
-        """The bytes at `path`. Raises FileNotFoundError."""
-        content = self.lake.read(self.commit, path)
+        """The bytes at `path`. Raises FileNotFoundError, LetGoError among them."""
+        with told(self.lake, [path]):
+            content = self.lake.read(self.commit, path)
         self.reads.add(path)
         return content
 
     def fetch(self, path: str) -> Path:
-        """A local, read-only file with the bytes at `path`. Raises FileNotFoundError."""
-        file = self.lake.fetch(self.commit, path)
+        """A local, read-only file with the bytes at `path`. Raises FileNotFoundError, LetGoError among them."""
+        with told(self.lake, [path]):
+            file = self.lake.fetch(self.commit, path)
         self.reads.add(path)
         return file
 
     def fetch_all(self, paths: Iterable[str]) -> list[Path]:
-        """A local, read-only file for each of `paths`. Raises FileNotFoundError."""
+        """A local, read-only file for each of `paths`. Raises FileNotFoundError, LetGoError among them."""
         wanted = list(paths)
-        files = self.lake.fetch_all(self.commit, wanted)
+        with told(self.lake, wanted):
+            files = self.lake.fetch_all(self.commit, wanted)
         self.reads.update(wanted)
         return files
+
+    def let_go(self, paths: Iterable[str]) -> dict[str, str]:
+        """Those of `paths` that retention let go of since or before, each with when and by which rule, in words."""
+        return let_go(self.lake, paths)
 
     def partitions(self, asset: str) -> list[str]:
         """The partitions of `asset` that were published, sorted."""
@@ -148,6 +156,44 @@ class Snapshot:
             return empty
         # What was published under an earlier contract may have other columns beside these.
         return pl.scan_parquet(files, schema=empty.schema, extra_columns="ignore").select(names).collect()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A short-lived branch, cut at the commit `pin`; it takes in the commit `brings`, if there is one, first.
+
+    It no longer lists the paths that it `removes`.
+    """
+
+    branch: str
+    pin: str
+    brings: str = ""
+    why: str = ""
+    removes: tuple[str, ...] = ()
+
+
+def publish(
+    lake: Lake,
+    work: Work,
+    branch: str,
+    files: Mapping[str, Content],
+    message: str,
+    metadata: Mapping[str, str],
+) -> str:
+    """Write `files` onto the work branch and merge that into `branch`; the id of the merge.
+
+    The work branch is gone afterwards. Raises as `Lake.commit` and `Lake.merge` do.
+    """
+    lake.create_branch(work.branch, work.pin)
+    try:
+        if work.brings:
+            lake.merge(work.brings, work.branch, work.why, metadata)
+        audited = lake.commit(work.branch, files, f"{message}, audited", metadata, work.removes)
+        return lake.merge(audited, branch, f"{message}, published", metadata)
+    finally:
+        # Whoever was quicker, a sweep perhaps: gone is gone.
+        with suppress(RefNotFoundError):
+            lake.delete_branch(work.branch)
 
 
 def at(ref: str) -> Snapshot:
@@ -284,23 +330,18 @@ class Tables(dg.IOManager):
         metadata: dict[str, str],
     ) -> str:
         if not obj.merges and _unchanged(snapshot, path, obj):
-            head = self.lake.resolve(branch)
-            if self.lake.diff(snapshot.commit, head, path):
-                self._compute_again(context, branch, [path])
-            context.log.info(f"{path} is unchanged: nothing is published")
-            return head
-        work = self._short_lived("work", context.asset_key.path[-1])
+            return self._head_that_kept(context, snapshot, branch, path)
         name, height = _table_name(metadata), obj.rows.height
         message = f"{name}: {height} {'row' if height == 1 else 'rows'}"
-        self.lake.create_branch(work, snapshot.commit)
+        cut = self._short_lived("work", context.asset_key.path[-1])
+        work = Work(cut, snapshot.commit, removes=obj.removes)
+        if obj.merges:
+            work = replace(work, brings=obj.merges, why=f"{name}: brings {obj.merges[:12]}")
         try:
-            if obj.merges:
-                self.lake.merge(obj.merges, work, f"{name}: brings {obj.merges[:12]}", metadata)
             files = {**obj.files, path: parquet(obj.rows)}
-            audited = self.lake.commit(work, files, f"{message}, audited", metadata)
-            return self.lake.merge(audited, branch, f"{message}, published", metadata)
+            return publish(self.lake, work, branch, files, message, metadata)
         except MergeConflictError as conflict:
-            if conflict.branch == work:
+            if conflict.branch == work.branch:
                 raise dg.Failure(
                     f"Commit {obj.merges[:12]} cannot enter {branch}: both changed {', '.join(conflict.paths)}.",
                     allow_retries=False,
@@ -308,11 +349,17 @@ class Tables(dg.IOManager):
             self._compute_again(context, branch, conflict.paths)
         except CrossedMergeError as crossed:
             # Another run brought the same candidate: as of the new head it is there already.
-            if crossed.branch == work:
+            if crossed.branch == work.branch:
                 raise
             self._compute_again(context, branch, [path])
-        finally:
-            self.lake.delete_branch(work)
+
+    def _head_that_kept(self, context: dg.OutputContext, snapshot: Snapshot, branch: str, path: str) -> str:
+        """The head of the branch, which holds at `path` what the step would publish."""
+        head = self.lake.resolve(branch)
+        if self.lake.diff(snapshot.commit, head, path):
+            self._compute_again(context, branch, [path])
+        context.log.info(f"{path} is unchanged: nothing is published")
+        return head
 
     def _short_lived(self, kind: Kind, asset: str) -> str:
         return branch_name(self.deployment.branch, kind, f"{asset}-{uuid.uuid4().hex[:8]}")

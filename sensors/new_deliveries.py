@@ -5,7 +5,7 @@ Nothing is kept in the cursor. What is known is on disk (manifests) and in the l
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import dagster as dg
@@ -19,7 +19,7 @@ from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import deliveries
-from resources.runs import newest_runs, ours
+from resources.runs import AGAIN_WHEN_KILLED, comes_again, newest_runs
 from resources.tables import Snapshot, Tables
 
 TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drift_metrics")
@@ -28,6 +28,9 @@ TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drif
 FINISHED_BY: Final = TABLES[-1]
 """The last table of a delivery: while it is missing, the delivery is under way."""
 
+_Tables = Mapping[str, Collection[str]]
+"""The deliveries of which each table is published."""
+
 
 @dg.sensor(
     job_name="receive",
@@ -35,7 +38,7 @@ FINISHED_BY: Final = TABLES[-1]
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Watches the inbox. Files that settled become a delivery when the spec's `close` says so, and a run "
     "takes it in, inspects it, tells the line and measures its drift; published files move to `taken/`. A delivery "
-    "whose run failed waits for a person.",
+    "whose run failed waits for a person; a run whose process died is tried again.",
 )
 def new_deliveries(
     context: dg.SensorEvaluationContext,
@@ -45,9 +48,7 @@ def new_deliveries(
     """Look at the inbox once, then request a run for each delivery that has none."""
     try:
         acquisition = spec_at(tables.head(), deployment).acquisition
-        look, runs, head = _look(
-            context.instance, ours(context), tables, inbox(deployment, acquisition), acquisition
-        )
+        look, runs, published = _look(context.instance, tables, inbox(deployment, acquisition), acquisition)
     except dg.Failure as failure:
         return dg.SkipReason(str(failure.description))
     except Timeout:
@@ -56,13 +57,17 @@ def new_deliveries(
         return dg.SkipReason(f"The inbox cannot be looked at now: {error}")
     for manifest in look.closed:
         context.log.info(_why(manifest))
-    free = acquisition.runs_at_once - sum(not run.is_finished for run in runs.values())
+    busy = sum(not run.is_finished or comes_again(run) for run in runs.values())
+    free = acquisition.runs_at_once - busy
     new = [manifest for manifest in look.under_way if manifest.key not in runs][: max(free, 0)]
     if not new:
-        return dg.SkipReason(" ".join(_why_nothing(look, runs, head, acquisition)))
+        return dg.SkipReason(" ".join(_why_nothing(look, runs, published, acquisition)))
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=one.key, partition_key=one.key, tags={"why": _why(one)}) for one in new
+            dg.RunRequest(
+                run_key=one.key, partition_key=one.key, tags={"why": _why(one), **AGAIN_WHEN_KILLED}
+            )
+            for one in new
         ],
         dynamic_partitions_requests=[deliveries.build_add_request([one.key for one in new])],
     )
@@ -70,11 +75,10 @@ def new_deliveries(
 
 def _look(
     instance: dg.DagsterInstance,
-    mine: Mapping[str, str],
     tables: Tables,
     box: Inbox,
     acquisition: Acquisition,
-) -> tuple[Look, Mapping[str, dg.DagsterRun], Snapshot]:
+) -> tuple[Look, Mapping[str, dg.DagsterRun], _Tables]:
     """Raises OSError when the inbox is not there or the disk is full, Timeout when another look is under way."""
     if box.folder.parent == box.state.parent:
         # The data folder's own inbox is made; another one that is missing may only be unmounted.
@@ -82,16 +86,18 @@ def _look(
     box.state.mkdir(parents=True, exist_ok=True)
     with FileLock(box.state / "look.lock", timeout=0):
         # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
-        runs = newest_runs(instance, "receive", [manifest.key for manifest in box.under_way()], mine)
+        runs = newest_runs(instance, "receive", box.keys_under_way())
         head = tables.head()
-        return box.look(acquisition, lambda key: _published(head, key), time.time()), runs, head
+        published = {table: frozenset(head.partitions(table)) for table in TABLES}
+        look = box.look(acquisition, lambda key: _published(head, published, key), time.time())
+        return look, runs, published
 
 
-def _published(head: Snapshot, delivery: str) -> Published | None:
-    if not head.has("raw_frames", delivery):
+def _published(head: Snapshot, published: _Tables, delivery: str) -> Published | None:
+    if delivery not in published[TABLES[0]]:
         return None
     receipts = read_receipts(json.loads(head.read(receipt_path(delivery))))
-    return Published(receipts, finished=head.has(FINISHED_BY, delivery))
+    return Published(receipts, finished=delivery in published[FINISHED_BY])
 
 
 def _why(manifest: Manifest) -> str:
@@ -100,10 +106,10 @@ def _why(manifest: Manifest) -> str:
 
 
 def _why_nothing(
-    look: Look, runs: Mapping[str, dg.DagsterRun], head: Snapshot, acquisition: Acquisition
+    look: Look, runs: Mapping[str, dg.DagsterRun], published: _Tables, acquisition: Acquisition
 ) -> list[str]:
     under_way = [manifest.key for manifest in look.under_way]
-    sentences = [_state(key, runs[key], head) for key in under_way if key in runs]
+    sentences = [_state(key, runs[key], published) for key in under_way if key in runs]
     if queued := len(under_way) - len(sentences):
         sentences.append(
             f"{queued} more wait until fewer than {acquisition.runs_at_once} are being taken in."
@@ -120,10 +126,12 @@ def _why_nothing(
     return sentences or ["The inbox is empty."]
 
 
-def _state(delivery: str, run: dg.DagsterRun, head: Snapshot) -> str:
+def _state(delivery: str, run: dg.DagsterRun, published: _Tables) -> str:
     if not run.is_finished:
         return f"{delivery} is being taken in by run {run.run_id}."
-    missing = [table for table in TABLES if not head.has(table, delivery)]
+    if comes_again(run):
+        return f"The process of run {run.run_id} of {delivery} died; Dagster tries it again."
+    missing = [table for table in TABLES if delivery not in published[table]]
     *others, last = missing
     lacks = (f"{', '.join(others)} and {last}" if others else last) + " of this partition"
     if run.is_success:

@@ -1,8 +1,7 @@
 """Watch the folder of label exports: each settled file that the lake does not hold yet is taken once."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -13,7 +12,7 @@ from cv_assets.labels.arrivals import MEGABYTE, Attempt, ExportFile, look, plan,
 from cv_assets.spec.assets import spec_at
 from resources.deployments import Deployment
 from resources.partitions import exports
-from resources.runs import newest_runs, ours
+from resources.runs import AGAIN_WHEN_KILLED, comes_again, newest_runs
 from resources.tables import Tables
 
 
@@ -22,7 +21,7 @@ from resources.tables import Tables
     minimum_interval_seconds=4,  # the daemon looks every 5 s: with 5 it often misses one by a hair
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes each new label export (*.json, *.csv, *.parquet) once it is no longer being written; published "
-    "ones move to `taken/`. An export whose run failed waits for a person.",
+    "ones move to `taken/`. An export whose run failed waits for a person; a run whose process died is tried again.",
 )
 def new_exports(
     context: dg.SensorEvaluationContext,
@@ -38,7 +37,7 @@ def new_exports(
     folder = deployment.folder(labels.exports)
     files = look(folder, _remembered(context.cursor), labels.max_export_mb * MEGABYTE)
     published = {PurePath(path).stem for path in head.lake.paths(head.commit, "annotations/")}
-    to_do = plan(files, published, _attempts(context.instance, ours(context), files), labels.runs_at_once)
+    to_do = plan(files, published, _attempts(context.instance, files), labels.runs_at_once)
     moved = [file for file in to_do.put_away if put_away(folder, file)]
     _log(context, moved, to_do.waiting)
     return dg.SensorResult(
@@ -46,7 +45,10 @@ def new_exports(
             dg.RunRequest(
                 run_key=f"export-{one.key}",
                 partition_key=one.key,
-                tags={"why": f"{one.name} is a new label export and is no longer being written"},
+                tags={
+                    "why": f"{one.name} is a new label export and is no longer being written",
+                    **AGAIN_WHEN_KILLED,
+                },
             )
             for one in to_do.take
         ],
@@ -58,14 +60,14 @@ def new_exports(
     )
 
 
-def _attempts(
-    instance: dg.DagsterInstance, mine: Mapping[str, str], files: Iterable[ExportFile]
-) -> dict[str, Attempt]:
-    runs = newest_runs(instance, "take_labels", {file.key for file in files if file.sha256}, mine)
+def _attempts(instance: dg.DagsterInstance, files: Iterable[ExportFile]) -> dict[str, Attempt]:
+    runs = newest_runs(instance, "take_labels", {file.key for file in files if file.sha256})
     return {key: Attempt(run.run_id, _state(run)) for key, run in runs.items()}
 
 
-def _state(run: dg.DagsterRun) -> Literal["in progress", "failed", "finished"]:
+def _state(run: dg.DagsterRun) -> Literal["in progress", "killed", "failed", "finished"]:
+    if comes_again(run):
+        return "killed"
     if not run.is_finished:
         return "in progress"
     return "finished" if run.is_success else "failed"
@@ -83,7 +85,7 @@ def _why_nothing(folder: Path, waiting: tuple[str, ...]) -> str:
 
 
 def _memory(files: Iterable[ExportFile]) -> str:
-    return json.dumps([[file.name, astuple(file.identity), file.sha256] for file in files])
+    return json.dumps([[file.name, file.identity, file.sha256] for file in files])
 
 
 def _remembered(cursor: str | None) -> list[ExportFile]:

@@ -18,6 +18,7 @@ from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_C
 
 from resources.deployments import Deployment
 from resources.notices import Channel, Ended, FailedCheck, Place, after_lost, channels, notice
+from resources.partitions import PROJECT
 from resources.runs import is_tried_again, number_in
 
 BY_HAND: Final = "__ASSET_JOB"
@@ -97,7 +98,7 @@ def _tell(
             failed = end.event_log_entry.dagster_event_type is dg.DagsterEventType.RUN_FAILURE
             if time.monotonic() > until or (failed and _may_be_tried_again(context.instance, run, end)):
                 return
-            told = notice(_ended(context.instance, run, end, failed), deployment.dagster_url)
+            told = notice(_ended(context.instance, run, end, failed), PROJECT, deployment.dagster_url)
         if told is None:
             place = replace(place, end=end.storage_id)
             yield place, ""
@@ -153,7 +154,7 @@ def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogRec
 def _what(run: dg.DagsterRun) -> str:
     if run.job_name != BY_HAND:
         return run.job_name
-    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or "a materialization"
+    return ", ".join(sorted(key.path[-1] for key in run.asset_selection or ())) or "a materialization"
 
 
 def _errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
@@ -175,7 +176,7 @@ def _failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator
         check = event.asset_check_evaluation_data
         if not check.passed and not _said_so_before(instance, run, check):
             yield FailedCheck(
-                asset=check.asset_key.to_user_string(),
+                asset=check.asset_key.path[-1],
                 name=check.check_name,
                 sentence=check.description or "it did not say why",
                 partition=check.partition,

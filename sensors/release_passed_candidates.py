@@ -5,8 +5,9 @@ import dagster as dg
 from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
 from cv_assets.spec.assets import spec_at
+from cv_assets.spec.evaluation import POLICY
 from resources.deployments import Deployment
-from resources.runs import ours, run_with_key
+from resources.runs import run_with_key
 from resources.tables import Tables
 
 
@@ -40,10 +41,10 @@ def release_passed_candidates(
             waiting.append(proposal.why)
             continue
         run_key = f"{key}-{candidate.commit[:12]}"
-        if earlier := run_with_key(context.instance, run_key, ours(context)):
+        if earlier := run_with_key(context.instance, run_key):
             waiting.append(_earlier(earlier, key))
             continue
-        config = {"candidate": key, "approver": "policy", "why": ""}
+        config = {"candidate": key, "approver": POLICY, "why": ""}
         requests.append(
             dg.RunRequest(
                 run_key=run_key,

@@ -9,7 +9,6 @@ from cv_assets.requests.assets import look, run_request
 from cv_assets.requests.policy import decide
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.runs import ours
 from resources.tables import Tables
 
 _HOW = (
@@ -38,7 +37,7 @@ def _sensor(
     ) -> dg.SensorResult | dg.SkipReason:
         """Ask the policy of every alarm of these kinds that is not closed."""
         try:
-            _, world, rules = look(context.instance, ours(context), tables, deployment)
+            _, world, rules = look(context.instance, tables, deployment)
         except dg.Failure as failure:
             return dg.SkipReason(str(failure.description))
         alarms = [one for one in world.alarms if one["kind"] in speaks_of and one["state"] != "closed"]

@@ -11,7 +11,6 @@ from cv_assets.spec.assets import spec_at
 from cv_assets.spec.drift import Retraining
 from resources.deployments import Deployment
 from resources.partitions import candidates
-from resources.runs import ours
 from resources.tables import Snapshot, Tables
 
 
@@ -38,7 +37,7 @@ def retrain_on_schedule(retraining: Retraining) -> list[dg.ScheduleDefinition]:
     ) -> dg.RunRequest | dg.SkipReason:
         """Ask the policy as if the time were an alarm."""
         try:
-            head, world, rules = look(context.instance, ours(context), tables, deployment)
+            head, world, rules = look(context.instance, tables, deployment)
         except dg.Failure as failure:
             return dg.SkipReason(str(failure.description))
         at = context.scheduled_execution_time.astimezone(UTC)

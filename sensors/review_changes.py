@@ -1,7 +1,7 @@
 """Make the review queue, KPIs and alarms again when what they follow from changed, or when an item came due."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -19,7 +19,8 @@ from cv_assets.spec.schema import ProjectSpec, Spec
 from cv_assets.words import counted, listed
 from resources.deployments import Deployment
 from resources.lake import Commit
-from resources.runs import made_since, newest_run, ours, run_with_key, unfinished
+from resources.partitions import asset_key
+from resources.runs import made_since, newest_run, run_with_key, unfinished
 from resources.tables import Snapshot, Tables, table_path
 
 QUEUE: Final = table_path("review_queue")
@@ -60,8 +61,7 @@ def review_changes(
     A run that failed is named until all that it should have made is made, by whichever run, or something else changes.
     """
     # Runs first, the lake after: a run that ends in between shows as in flight, not as one that published nothing.
-    mine = ours(context)
-    newest = newest_run(context.instance, "refresh", mine)
+    newest = newest_run(context.instance, "refresh")
     if newest and not newest.is_finished:
         return dg.SkipReason(_in_flight(newest))
     head, now = tables.head(), datetime.now(UTC)
@@ -71,15 +71,15 @@ def review_changes(
         return dg.SkipReason(str(failure.description))
     published = next(tables.lake.log(head.commit, QUEUE)) if head.has("review_queue") else None
     queue = head.table("review_queue", or_empty=ReviewQueue)
-    changes = _changes(head, published, queue, spec, now, _left_behind(context.instance, mine))
+    changes = _changes(head, published, queue, spec, now, _left_behind(context.instance))
     if published is None and not changes:
         return dg.SkipReason("Nothing to review yet: no delivery was inspected, and nothing is labelled.")
-    earlier = run_with_key(context.instance, changes.run_key, mine) if changes else None
+    earlier = run_with_key(context.instance, changes.run_key) if changes else None
     if earlier and earlier.is_success and changes.not_made:
         # They were looked at and left the queue as it is: what is missing beside it is a change of its own.
         changes = changes.not_made
-        earlier = run_with_key(context.instance, changes.run_key, mine)
-    if changes and earlier is None and published and (wait := _more_comes(context, mine, now)):
+        earlier = run_with_key(context.instance, changes.run_key)
+    if changes and earlier is None and published and (wait := _more_comes(context, now)):
         return dg.SkipReason(f"{changes.why[:1].upper()}{changes.why[1:]}. {wait}")
     context.update_cursor("")
     if changes and earlier is None:
@@ -91,13 +91,13 @@ def review_changes(
     return dg.SkipReason(f"The queue is up to date: {standing(queue, now)}.")
 
 
-def _more_comes(context: dg.SensorEvaluationContext, mine: Mapping[str, str], now: datetime) -> str:
+def _more_comes(context: dg.SensorEvaluationContext, now: datetime) -> str:
     """Why a refresh waits for what is being taken in, in words; empty when it does not.
 
     The cursor holds when the changes were first seen, by the clock of this sensor alone.
     """
     seen = datetime.fromisoformat(context.cursor) if context.cursor else now
-    taken_in = {job: unfinished(context.instance, job, mine) for job in TAKEN_IN_BY}
+    taken_in = {job: unfinished(context.instance, job) for job in TAKEN_IN_BY}
     until = seen + timedelta(seconds=AT_MOST_SECONDS)
     if not any(taken_in.values()) or now >= until:
         return ""
@@ -177,18 +177,15 @@ def _newest_publication(head: Snapshot, asset: str, since: str) -> str:
     return next((commit.id for commit in commits if commit.metadata.get("asset") == asset), "")
 
 
-def _left_behind(instance: dg.DagsterInstance, mine: Mapping[str, str]) -> tuple[str, ...]:
-    """What the run that last made the queue did not make beside it, and nothing made since.
-
-    Records of assets are by name alone: where another code location made one of them last, they tell nothing.
-    """
-    keys = [dg.AssetKey(name) for name in ("review_queue", *FOLLOWING)]
+def _left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """What the run that last made the queue did not make beside it, and nothing made since."""
+    keys = [asset_key(name) for name in ("review_queue", *FOLLOWING)]
     records = {
         record.asset_entry.asset_key: record.asset_entry for record in instance.get_asset_records(keys)
     }
     made = {key: records[key].last_materialization_record for key in keys if key in records}
     queue = made.get(keys[0])
-    if queue is None or _others_made(instance, mine, [one.run_id for one in made.values() if one]):
+    if queue is None:
         return ()
     behind = [
         key.path[-1]
@@ -196,12 +193,6 @@ def _left_behind(instance: dg.DagsterInstance, mine: Mapping[str, str]) -> tuple
         if (one := made.get(key)) is None or (one.run_id != queue.run_id and one.timestamp < queue.timestamp)
     ]
     return tuple(behind)
-
-
-def _others_made(instance: dg.DagsterInstance, mine: Mapping[str, str], run_ids: Sequence[str]) -> bool:
-    """Whether one of these runs is of another code location."""
-    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(set(run_ids))))
-    return any(run.tags.get(tag, value) != value for run in runs for tag, value in mine.items())
 
 
 def _in_flight(run: dg.DagsterRun) -> str:

@@ -1,11 +1,14 @@
 """Publish the spec when its file changed."""
 
+import json
+
 import dagster as dg
+import polars as pl
 
 from cv_assets.spec.load import SpecError, changed_sections, digest, load_spec
 from cv_assets.spec.schema import ProjectSpec
 from resources.deployments import Deployment
-from resources.runs import ours, run_with_key
+from resources.runs import run_with_key
 from resources.tables import Tables, table_path
 
 
@@ -31,14 +34,24 @@ def spec_changes(
     changed = changed_sections(spec, published)
     if not changed:
         return dg.SkipReason(f"Version {digest(spec)} of {deployment.spec_file.name} is in force.")
+    if "name" in changed and not published.is_empty():
+        return dg.SkipReason(_another_project(published, spec.name))
     # The commit is part of the key: a spec that comes back after another one is published again.
     publication = next(tables.lake.log(head.commit, table_path("project_spec")), None)
     run_key = f"{digest(spec)}-after-{publication.id[:12] if publication else 'nothing'}"
-    if earlier := run_with_key(context.instance, run_key, ours(context)):
+    if earlier := run_with_key(context.instance, run_key):
         return dg.SkipReason(_earlier(earlier, digest(spec)))
     said = "is not published yet" if published.is_empty() else f"changed: {', '.join(changed)}"
     why = f"{deployment.spec_file.name} {said}"
     return dg.RunRequest(run_key=run_key, tags={"why": why, "spec": digest(spec)})
+
+
+def _another_project(published: pl.DataFrame, name: str) -> str:
+    mine = json.loads(published.filter(section="name")["value"].item())
+    return (
+        f"This data is of project {mine}, and the spec is now named {name}, which is another project: give the old "
+        "name back, or give the other project a data folder and a lake of its own and load the code location again."
+    )
 
 
 def _earlier(run: dg.DagsterRun, version: str) -> str:

@@ -128,3 +128,12 @@ def new_repository(lakefs_server: Server, tmp_path: Path) -> Callable[[], Lake]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_database() -> Iterator[str]:
+    """The URL of an empty database of a real PostgreSQL, one for all tests of this process."""
+    from make_postgres import database
+
+    with database() as url:
+        yield url

@@ -17,7 +17,7 @@ from cv_assets.requests.schema import TrainingRequest
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import digest, load_spec, to_table
 from resources.deployments import Deployment
-from resources.partitions import candidates
+from resources.partitions import OURS, candidates
 from resources.tables import Tables, parquet, table_path
 
 DRIFT = {
@@ -58,7 +58,10 @@ class Plant:
         self.tables, self.deployment, self.instance = tables, deployment, instance
         resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
         job = dg.define_asset_job(
-            "retrain", selection=["training_request", "trained"], executor_def=dg.in_process_executor
+            "retrain",
+            tags=OURS,
+            selection=["training_request", "trained"],
+            executor_def=dg.in_process_executor,
         )
         self.defs = dg.Definitions(
             assets=[project_spec, training_request, trained],
@@ -134,7 +137,7 @@ class Plant:
 
     def record(self, status: dg.DagsterRunStatus, candidate: str, **tags: str) -> dg.DagsterRun:
         """Record a run of `retrain` that this test does not execute."""
-        told = {"dagster/partition": candidate, **tags}
+        told = {**OURS, "dagster/partition": candidate, **tags}
         return self.instance.add_run(
             dg.DagsterRun("retrain", run_id=str(uuid.uuid4()), status=status, tags=told)
         )

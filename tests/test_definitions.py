@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from cv_assets.definitions import STEPS, definitions
+from cv_assets.spec.load import SpecError
 from resources.deployments import ROOT, Deployment
 
 HEAVY = (
@@ -29,7 +30,9 @@ def test_every_assets_module_on_disk_is_a_step():
 
 def test_groups_are_numbered_in_the_order_of_steps(loaded):
     groups = {spec.group_name for spec in loaded.resolve_all_asset_specs()}
-    assert sorted(groups) == [f"{number:02d}_{step}" for number, step in enumerate(STEPS, start=1)]
+    assert sorted(groups) == [
+        f"solar_cells_{number:02d}_{step}" for number, step in enumerate(STEPS, start=1)
+    ]
 
 
 def test_data_flows_in_the_order_of_groups(loaded):
@@ -45,7 +48,7 @@ def test_every_job_and_sensor_on_disk_is_loaded(loaded):
     assert on_disk == {job.name for job in loaded.jobs}
     sensors = {path.stem for path in (ROOT / "sensors").glob("[!_]*.py")}
     of_alarms = {"retrain_on_drift", "retrain_on_kpi"}
-    without_a_time_in_the_spec = {"retrain_on_schedule"}
+    without_a_time_in_the_spec = {"retrain_on_schedule", "retention_monthly", "prune_weekly"}
     started = {one.name for one in [*loaded.sensors, *loaded.schedules]}
     assert sensors - {"retrain_on_alarms"} | of_alarms == started | without_a_time_in_the_spec
 
@@ -135,8 +138,24 @@ def test_a_model_added_to_the_spec_is_an_asset(tmp_path, loaded):
     assert checkpoints(other) == {"cnn_checkpoint", "small_vit_checkpoint"}
 
 
-def test_every_sensor_that_asks_for_runs_asks_for_those_of_its_own_code_location():
-    asking = ("newest_run", "newest_runs", "run_with_key", "unfinished", "look(context.instance")
-    for file in (ROOT / "sensors").glob("[!_]*.py"):
-        text = file.read_text()
-        assert "ours(context)" in text or not any(name in text for name in asking), file.name
+def test_every_job_tags_its_runs_with_the_project(loaded):
+    assert {job.name: job.tags.get("project") for job in loaded.jobs} == dict.fromkeys(
+        (job.name for job in loaded.jobs), "solar_cells"
+    )
+
+
+def test_every_asset_check_and_partition_set_carries_the_project_s_name(loaded):
+    graph = loaded.resolve_asset_graph()
+    keys = {*graph.get_all_asset_keys(), *(check.asset_key for check in graph.asset_check_keys)}
+    assert {tuple(key.path[:-1]) for key in keys} == {("solar_cells",)}
+    sets = {graph.get(key).partitions_def for key in keys} - {None}
+    assert {one.name for one in sets} == {
+        "solar_cells_deliveries", "solar_cells_exports", "solar_cells_candidates"
+    }  # fmt: skip
+
+
+def test_a_project_s_name_that_only_yaml_understands_is_refused(tmp_path):
+    text = (ROOT / "specs" / "solar_cells.yaml").read_text()
+    (tmp_path / "spec.yaml").write_text(text.replace("name: solar_cells\n", "? name\n: solar_cells\n"))
+    with pytest.raises(SpecError, match="write `name: solar_cells` in a line of its own"):
+        definitions(Deployment(tmp_path / "spec.yaml", tmp_path, "main", "http://127.0.0.1:3000"))

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cv_assets.frames.preparing import Shown, decode_to_show
+from cv_assets.frames.preparing import Shown, fetch_to_show
 from cv_assets.reference.bins import counts_in
 from cv_assets.reference.schema import NOVELTY
 from cv_assets.words import figure as said
@@ -64,7 +64,7 @@ def most_novel(
     )
     shown = Shown([], [])
     for part, path, novelty in some.select("part", "prepared_path", NOVELTY).iter_rows():
-        shown.images.append(decode_to_show(fetch(path), max_pixels))
+        shown.images.append(fetch_to_show(fetch, path, max_pixels))
         shown.captions.append(f"{part}: {said(novelty)}")
     return shown
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from cv_assets.frames.captures import miscounted
 from cv_assets.frames.deliveries import Manifest
 from cv_assets.frames.inbox import Inbox
 from cv_assets.frames.receiving import Received, receive
-from cv_assets.frames.schema import PreparedFrames, RawFrames
+from cv_assets.frames.schema import InboxReconciliation, PreparedFrames, RawFrames
 from cv_assets.spec.acquisition import Acquisition, Preparation
 from cv_assets.spec.assets import in_force
 from cv_assets.spec.schema import Spec
@@ -52,6 +53,11 @@ FEW_ARE_REJECTED = Check(
     "say that their station needs attention.",
     blocking=False,
 )
+EVERY_FILE_IS_ACCOUNTED_FOR = Check(
+    "every_file_is_accounted_for",
+    "Is every file of the inbox, of `taken/` and of the manifests where it should be, and its content in the lake?",
+    blocking=False,
+)
 
 RAW_FRAMES = TableAsset(
     "raw_frames",
@@ -67,6 +73,9 @@ PREPARED_FRAMES = TableAsset(
     kinds=frozenset({"opencv"}),
     partitions=deliveries,
     checks=(CAPTURES_HAVE_ONE_ROW, FEW_ARE_REJECTED),
+)
+INBOX_RECONCILIATION = TableAsset(
+    "inbox_reconciliation", InboxReconciliation, step="frames", checks=(EVERY_FILE_IS_ACCOUNTED_FOR,)
 )
 
 _CAPTURE: Final = ("station", "camera", "part", "captured_at", "frame_id")
@@ -111,7 +120,7 @@ def raw_frames(
             ) from error
         yield from RAW_FRAMES.audited(
             received.rows,
-            files={**received.files, receipt_path(manifest.key): _receipts_json(received)},
+            files={**_kept(received, snapshot), receipt_path(manifest.key): _receipts_json(received)},
             checks=[
                 CAPTURES_ARE_NEW.no_rows(received.rows.join(earlier, on="capture_id", how="semi")),
                 _captures_stay(published, received.rows),
@@ -140,28 +149,82 @@ def prepared_frames(
     """The same captures after the one deterministic pass: accepted, or rejected with the reason and its score.
 
     The pass is the spec's `preparation`; models see exactly these pictures. Statistics are measured
-    of the frame as it was taken and of what a model sees, for normalising hides a drift of the exposure.
+    of the frame as it was taken and of what a model sees, for normalising hides a drift of the exposure. A capture
+    whose raw frame was let go keeps the row that it had.
     """
     from cv_assets.frames.preparing import prepare_delivery
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
+    gone = pl.col("path").is_in(list(snapshot.let_go(raw_frames["path"])))
+    before = _prepared_before(snapshot, context.partition_key, raw_frames.filter(gone))
     with _scratch(deployment) as folder:
         delivery = prepare_delivery(
-            raw_frames,
+            raw_frames.filter(~gone),
             snapshot.fetch,
             preparation=spec.preparation,
             acquisition=spec.acquisition,
             folder=folder,
         )
+        rows = pl.concat([delivery.rows, before])
         yield from PREPARED_FRAMES.audited(
-            delivery.rows,
+            rows,
             files=delivery.files,
             checks=[
-                CAPTURES_HAVE_ONE_ROW.no_rows(miscounted(raw_frames, delivery.rows)),
-                _few_are_rejected(delivery.rows, spec.acquisition.max_rejected),
+                CAPTURES_HAVE_ONE_ROW.no_rows(miscounted(raw_frames, rows)),
+                _few_are_rejected(rows, spec.acquisition.max_rejected),
             ],
-            metadata={**_trends(delivery.rows), **_pictures(delivery, raw_frames, snapshot, spec)},
+            metadata={
+                **({"let go before": before.height} if before.height else {}),
+                **_trends(rows),
+                **_pictures(delivery, raw_frames, snapshot, spec),
+            },
         )
+
+
+class Reconciling(dg.Config):
+    """What is done about what is found."""
+
+    bring_back: bool = Field(
+        False,
+        description="Files below taken/ whose content the lake lacks go back to the inbox, to be taken in.",
+    )
+
+
+@dg.asset(**INBOX_RECONCILIATION.arguments)
+def inbox_reconciliation(
+    context: dg.AssetExecutionContext,
+    config: Reconciling,
+    project_spec: pl.DataFrame,
+    tables: dg.ResourceParam[Tables],
+    deployment: dg.ResourceParam[Deployment],
+) -> Audited:
+    """The files that no look at the inbox comes upon, each with what to do; no row when all is accounted for.
+
+    All of the inbox, of `taken/` and of the manifests is held against one another and against the lake: files that wait
+    for more than a day, files that nothing accounts for, claimed files that are gone, finished deliveries that the lake
+    lacks. Nothing moves, but with `bring_back` what lies below `taken/` and is not in the lake.
+    """
+    from cv_assets.frames.reconciling import as_rows, bring_back, reconcile
+
+    acquisition = in_force(project_spec, deployment).acquisition
+    snapshot, box = tables.snapshot(context), inbox(deployment, acquisition)
+    held = set(snapshot.columns("raw_frames", ("frame_id",), schema=RawFrames)["frame_id"])
+    published = set(snapshot.partitions("raw_frames"))
+    with writing(box.folder):
+        found = list(reconcile(box, acquisition, published, held.__contains__, datetime.now(UTC)))
+        returned = [one for one in found if config.bring_back and bring_back(box, one)]
+    rows = as_rows(found, returned)
+    kinds = rows["found"].value_counts(sort=True)
+    said = ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows())
+    yield from INBOX_RECONCILIATION.audited(
+        rows,
+        checks=[EVERY_FILE_IS_ACCOUNTED_FOR.no_rows(rows, said or "Every file is accounted for.")],
+        metadata={
+            "in short": said or "nothing",
+            "brought back": len(returned),
+            "rows": preview(rows, rows_shown=40),
+        },
+    )
 
 
 def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
@@ -176,6 +239,20 @@ def inbox(deployment: Deployment, acquisition: Acquisition) -> Inbox:
 def receipt_path(delivery: str) -> str:
     """Where in the lake it is written what became of each file that a delivery claimed."""
     return f"raw_frames/{delivery}/receipts.json"
+
+
+def _kept(received: Received, snapshot: Snapshot) -> dict[str, Path]:
+    """The bytes by their lake path, but for those that were let go: to read a file again does not bring them back."""
+    gone = snapshot.let_go(received.files)
+    return {path: file for path, file in received.files.items() if path not in gone}
+
+
+def _prepared_before(snapshot: Snapshot, delivery: str, captures: pl.DataFrame) -> pl.DataFrame:
+    """The published rows of these captures."""
+    if captures.is_empty():
+        return PreparedFrames.create_empty()
+    published = snapshot.table("prepared_frames", delivery, or_empty=PreparedFrames)
+    return published.join(captures, on="capture_id", how="semi")
 
 
 def _claimed(box: Inbox, delivery: str) -> Manifest:

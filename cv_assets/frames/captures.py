@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ _LAST_SECOND: Final = datetime(9999, 12, 31, tzinfo=UTC)
 class FileName:
     """What a file name says by the spec's pattern; `matched` is false when the pattern does not fit.
 
-    `captured_at` is None when the name holds no time, or none that the spec's format reads.
+    `time` is the text of the time it states, `time_format` how to read it.
     """
 
     matched: bool
@@ -33,8 +34,17 @@ class FileName:
     camera: str | None = None
     group: str | None = None
     count: int | None = None
-    captured_at: datetime | None = None
+    time: str | None = None
+    time_format: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def captured_at(self) -> datetime | None:
+        """None when the name holds no time, or none that the spec's format reads.
+
+        Read when it is asked for: it takes longer than all the rest of the name.
+        """
+        return _time(self.time, self.time_format)
 
 
 def read_file_name(name: str, acquisition: Acquisition) -> FileName:
@@ -50,14 +60,15 @@ def read_file_name(name: str, acquisition: Acquisition) -> FileName:
         camera=groups.get("camera"),
         group=groups.get("group"),
         count=_whole_number(groups.get("count")),
-        captured_at=_time(groups.get("time"), acquisition.time_format),
+        time=groups.get("time"),
+        time_format=acquisition.time_format,
         attributes={key: value for key, value in groups.items() if key not in CAPTURE_FIELDS},
     )
 
 
 def readable(name: str) -> str:
     """A name as text that any table can hold: a byte that is no UTF-8 becomes U+FFFD."""
-    return os.fsencode(name).decode(errors="replace")
+    return name if name.isascii() else os.fsencode(name).decode(errors="replace")
 
 
 def capture_id(name: str, frame_id: str, file: FileName, captured_at: datetime) -> str:

@@ -162,14 +162,18 @@ def _manifest(batch: _Batch, now: float, is_used: Callable[[str], bool]) -> Mani
     first = batch.files[0].file
     files = {one.name: one.sight.identity for one in batch.files}
     closed_at = datetime.fromtimestamp(now, UTC).isoformat()
-    earliest = min(one.file.captured_at or file_time(one.sight.identity.modified_ns) for one in batch.files)
-    names = (first.station if first.matched else "unknown", batch.group or f"{earliest:%Y%m%dT%H%M%S}")
+    names = (first.station if first.matched else "unknown", batch.group or _earliest(batch))
     readable = "-".join(_slug(name) for name in names if name)
     stated = json.dumps([closed_at, sorted((name, identity.file) for name, identity in files.items())])
     digest = hashlib.sha256(stated.encode()).hexdigest()
     keys = (f"{readable}-{digest[:digits]}" for digits in range(_HASH_DIGITS, len(digest)))
     key = next(key for key in keys if not is_used(key))
     return Manifest(key, first.station, batch.group, batch.why, closed_at, files)
+
+
+def _earliest(batch: _Batch) -> str:
+    times = (one.file.captured_at or file_time(one.sight.identity.modified_ns) for one in batch.files)
+    return f"{min(times):%Y%m%dT%H%M%S}"
 
 
 def _slug(name: str) -> str:

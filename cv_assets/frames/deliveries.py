@@ -7,7 +7,8 @@ lost memory delays a file, and nothing more. Times are seconds since 1970 unless
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from functools import cache
+from typing import Final, Literal, NamedTuple
 
 from cv_assets.frames.captures import FileName, read_file_name
 from cv_assets.frames.files import Identity
@@ -16,8 +17,7 @@ from cv_assets.spec.acquisition import Acquisition
 _ROTATIONS: Final = 2
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(NamedTuple):
     """A file as the last looks saw it: unchanged over `looks` of them, under this name `since`."""
 
     identity: Identity
@@ -50,8 +50,7 @@ class Receipt:
     whole: bool = True
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """A file that the lake already holds: to be put away, or to be left alone.
 
     `gone_since` is the rotation in which its name was first missing from the inbox.
@@ -93,8 +92,12 @@ class Waiting:
 
 def is_takeable(name: str, acquisition: Acquisition) -> bool:
     """Whether a name is that of a finished file, and not hidden or marked as still being written."""
-    endings = tuple(ending.lower() for ending in acquisition.unfinished)
-    return not name.startswith(".") and not name.lower().endswith(endings)
+    return not name.startswith(".") and not name.lower().endswith(_lower(acquisition.unfinished))
+
+
+@cache
+def _lower(endings: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(ending.lower() for ending in endings)
 
 
 def window(names: Sequence[str], after: str, limit: int) -> list[str]:
@@ -134,7 +137,8 @@ def remember(
     """
     names, looked = set(present), set(looked_at)
     known = _recognise(memory.known, names, seen, sha256)
-    unseen = {name: sight for name, sight in memory.sights.items() if name in names - looked}
+    passed_over = names - looked
+    unseen = {name: sight for name, sight in memory.sights.items() if name in passed_over}
     fresh = {
         name: _seen_again(memory.sights.get(name), identity, now)
         for name, identity in seen.items()
@@ -195,7 +199,7 @@ def _recognise(
             continue
         was = name if here and here.identity.file == identity.file else renamed.get(identity.file)
         if was and was in recognised and sha256(name) == recognised[was].sha256:
-            recognised[name] = replace(recognised.pop(was), identity=identity, gone_since=None)
+            recognised[name] = recognised.pop(was)._replace(identity=identity, gone_since=None)
     return recognised
 
 
@@ -213,9 +217,9 @@ def _without_the_long_gone(
     kept = {}
     for name, one in known.items():
         if name in present:
-            kept[name] = one if one.gone_since is None else replace(one, gone_since=None)
+            kept[name] = one if one.gone_since is None else one._replace(gone_since=None)
         elif one.gone_since is None:
-            kept[name] = replace(one, gone_since=rotations)
+            kept[name] = one._replace(gone_since=rotations)
         elif rotations - one.gone_since < _ROTATIONS:
             kept[name] = one
     return kept

@@ -8,16 +8,17 @@ import os
 import stat
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _CHUNK_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What tells one state of a file from another. `changed_ns` also moves when a file is renamed or touched."""
+class Identity(NamedTuple):
+    """What tells one state of a file from another. `changed_ns` also moves when a file is renamed or touched.
+
+    Ten thousands of them are made at every look: a named tuple takes a third of a dataclass's time.
+    """
 
     size: int
     modified_ns: int
@@ -30,10 +31,10 @@ class Identity:
         return (self.size, self.modified_ns, self.inode)
 
 
-def identity_of(file: Path) -> Identity | None:
+def identity_of(file: Path | str) -> Identity | None:
     """The file's state now; None when it is gone or no regular file."""
     try:
-        found = file.lstat()
+        found = os.lstat(file)
     except FileNotFoundError:
         return None
     return _stated(found) if stat.S_ISREG(found.st_mode) else None

@@ -31,6 +31,8 @@ JPEG_MARKER: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _THUMBNAIL: Final = 1
 _BMP_INFO_BYTES: Final = 40
 _ALL_ROWS: Final = (1 << 32) - 1
+# Threads that map and unmap wait for each other: below this reading is faster.
+_SMALL: Final = 1 << 20
 
 
 class UnreadableError(ValueError):
@@ -72,9 +74,9 @@ def read_header(content: Bytes) -> Header:
 
 @contextmanager
 def mapped(file: Path) -> Iterator[Bytes]:
-    """The file's content without reading it into memory."""
-    if file.stat().st_size == 0:
-        yield b""
+    """The file's content; a large one is not read into memory."""
+    if file.stat().st_size < _SMALL:
+        yield file.read_bytes()
         return
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         yield content

@@ -12,8 +12,10 @@ The inbox must lie on one file system whose inode numbers are stable, together w
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ Receipts = Mapping[str, Receipt]
 """What became of each claimed file of a delivery, by name."""
 
 _WATCHED: Final = 1000
+_WRITERS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,22 @@ class Inbox:
     state: Path
     memory: Path
 
-    @property
+    @cached_property
     def taken(self) -> Path:
         """Where files go that the lake holds."""
         return self.folder.parent / "taken"
 
+    def keys_under_way(self) -> list[str]:
+        """The keys of the deliveries that are closed and not finished, sorted."""
+        return sorted(file.stem for file in self.state.glob("*.json"))
+
+    def keys_received(self) -> list[str]:
+        """The keys of the deliveries that are finished, sorted."""
+        return sorted(file.stem for file in (self.state / "received").glob("*.json"))
+
     def under_way(self) -> list[Manifest]:
         """The deliveries that are closed and not finished, by key."""
-        return [_manifest(_read_json(file)) for file in sorted(self.state.glob("*.json"))]
+        return [_manifest(_read_json(self.state / f"{key}.json")) for key in self.keys_under_way()]
 
     def manifest(self, key: str) -> Manifest:
         """The manifest of one delivery, finished or not. Raises FileNotFoundError."""
@@ -100,23 +111,20 @@ class Inbox:
         `published` says what the lake knows of a delivery. Raises FileNotFoundError when the inbox is not there. Only
         one look may run at a time.
         """
-        names, ignored = self._list(acquisition)
+        names, inodes, ignored = self._list(acquisition)
         under_way = self.under_way()
         known = {one.key: found for one in under_way if (found := published(one.key))}
         receipts = {key: found.receipts for key, found in known.items()}
-        memory = deliveries.account(self._load() or self._rebuilt(), under_way, receipts)
+        memory = deliveries.account(self._load() or self._rebuilt(names, inodes), under_way, receipts)
         memory, put_away = self._see(memory, names, acquisition, now)
         claims = [one for one in under_way if one.key not in known]
         waiting = deliveries.waiting(memory, claims, acquisition)
         closed = closing.close(waiting, memory.closed_groups, acquisition, now, self._is_used)
-        for manifest in closed:
-            _write_json(self.state / f"{manifest.key}.json", asdict(manifest), durably=True)
+        _write_durably({self.state / f"{one.key}.json": _manifest_values(one) for one in closed})
         memory = replace(memory, closed_groups=closing.note_groups(memory.closed_groups, closed))
         self._save(memory)
         # Only now: until it is in the memory, what became of the files is known from the manifest alone.
-        for manifest in under_way:
-            if manifest.key in known and known[manifest.key].finished:
-                self._finish(manifest, receipts[manifest.key])
+        self._finish([one for one in under_way if one.key in known and known[one.key].finished], receipts)
         taken = {name for manifest in closed for name in manifest.files}
         return Look(
             under_way=(
@@ -131,8 +139,9 @@ class Inbox:
             closed_groups=memory.closed_groups,
         )
 
-    def _list(self, acquisition: Acquisition) -> tuple[list[str], Mapping[str, int]]:
-        names, ignored = [], Counter[str]()
+    def _list(self, acquisition: Acquisition) -> tuple[list[str], set[int], Mapping[str, int]]:
+        """Names and inodes of the files that may be taken, and how many of what else there is."""
+        names, inodes, ignored = [], set[int](), Counter[str]()
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if entry.is_symlink():
@@ -141,51 +150,53 @@ class Inbox:
                     ignored["folder" if entry.is_dir(follow_symlinks=False) else "special file"] += 1
                 elif deliveries.is_takeable(entry.name, acquisition):
                     names.append(entry.name)
-        return names, ignored
+                    inodes.add(entry.inode())
+        return names, inodes, ignored
 
     def _see(
         self, memory: Memory, names: list[str], acquisition: Acquisition, now: float
     ) -> tuple[Memory, int]:
         looked_at = deliveries.window(names, memory.last_name, acquisition.files_per_tick)
-        seen = {name: identity for name in looked_at if (identity := identity_of(self.folder / name))}
+        seen = {name: identity for name in looked_at if (identity := identity_of(f"{self.folder}/{name}"))}
         memory = deliveries.remember(memory, names, looked_at, seen, self._sha256, now)
         if acquisition.after == "keep":
             return memory, 0
+        memory = self._bring_back(memory)
+        there = [name for name in seen.keys() & memory.known if memory.known[name].identity == seen[name]]
+        return self._put_away(memory, sorted(there)) if there else (memory, 0)
+
+    def _put_away(self, memory: Memory, names: list[str]) -> tuple[Memory, int]:
         # Saved first: a crash while files move must find them known.
         self._save(memory)
-        return self._put_away(self._bring_back(memory), seen)
-
-    def _put_away(self, memory: Memory, seen: Mapping[str, Identity]) -> tuple[Memory, int]:
         known, watched, moved = dict(memory.known), dict(memory.watched), 0
-        for name, identity in seen.items():
-            one = known.get(name)
-            if one is None or one.identity != identity:
-                continue
-            target = self._move(name, one)
-            if target is None:
+        for delivery in {known[name].delivery for name in names}:
+            (self.taken / delivery).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            place = self._move(name, known[name])
+            if place is None:
                 continue
             moved += 1
-            del known[name]
+            one = known.pop(name)
             if not one.whole:
-                watched[target.relative_to(self.taken).as_posix()] = identity
+                watched[place] = one.identity
         newest = dict(list(watched.items())[-_WATCHED:])
         return replace(memory, known=known, watched=newest), moved
 
-    def _move(self, name: str, known: Known) -> Path | None:
-        folder = self.taken / known.delivery
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / name
-        if target.exists():
-            target = folder / f"{known.sha256[:12]}-{name}"
+    def _move(self, name: str, known: Known) -> str | None:
+        """Where it is below `taken` now; None when it is gone, or was rewritten meanwhile: then it is new."""
+        # Texts: for ten thousand files, making paths would take as long as moving them.
+        place = f"{known.delivery}/{name}"
+        if os.path.lexists(f"{self.taken}/{place}"):
+            place = f"{known.delivery}/{known.sha256[:12]}-{name}"
+        source, target = f"{self.folder}/{name}", f"{self.taken}/{place}"
         try:
-            (self.folder / name).rename(target)
+            os.rename(source, target)  # noqa: PTH104
         except FileNotFoundError:
             return None
         found = identity_of(target)
         if found and found.file == known.identity.file:
-            return target
-        # It was rewritten between the look and the move: it is new.
-        return_file(target, self.folder / name)
+            return place
+        return_file(Path(target), Path(source))
         return None
 
     def _bring_back(self, memory: Memory) -> Memory:
@@ -209,11 +220,12 @@ class Inbox:
     def _is_used(self, key: str) -> bool:
         return any(file.exists() for file in self._manifest_files(key))
 
-    def _finish(self, manifest: Manifest, receipts: Receipts) -> None:
-        became = {name: asdict(receipt) for name, receipt in receipts.items()}
-        under_way, received = self._manifest_files(manifest.key)
-        _write_json(received, {**asdict(manifest), "receipts": became}, durably=True)
-        under_way.unlink()
+    def _finish(self, manifests: Sequence[Manifest], receipts: Mapping[str, Receipts]) -> None:
+        files = [self._manifest_files(one.key) for one in manifests]
+        values = [_manifest_values(one, receipts[one.key]) for one in manifests]
+        _write_durably({received: one for (_, received), one in zip(files, values, strict=True)})
+        for under_way, _ in files:
+            under_way.unlink()
 
     def _load(self) -> Memory | None:
         try:
@@ -223,11 +235,14 @@ class Inbox:
             return None
 
     def _save(self, memory: Memory) -> None:
-        _write_json(self.memory, _memory_values(memory), durably=False)
+        # Named tuples are lists in JSON.
+        write_atomically(self.memory, json.dumps(vars(memory)).encode(), durably=False)
 
-    def _rebuilt(self) -> Memory:
-        """What every finished delivery says about files that may still lie in the inbox."""
-        stated = [_read_json(file) for file in sorted((self.state / "received").glob("*.json"))]
+    def _rebuilt(self, names: Collection[str], inodes: Collection[int]) -> Memory:
+        """What every finished delivery says about the files that still lie in the inbox, also under another name."""
+        here, received = set(names), sorted((self.state / "received").glob("*.json"))
+        # One by one: all that was ever taken does not fit into memory.
+        stated = [_only_these(_read_json(file), here, inodes) for file in received]
         stated.sort(key=lambda values: values["closed_at"])
         manifests = [_manifest(values) for values in stated]
         receipts = {values["key"]: read_receipts(values["receipts"]) for values in stated}
@@ -244,8 +259,27 @@ def _read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
-def _write_json(file: Path, values: Mapping[str, Any], *, durably: bool) -> None:
-    write_atomically(file, json.dumps(values).encode(), durably=durably)
+def _write_durably(files: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Write each file; the disk makes those that are written at once durable together."""
+    with ThreadPoolExecutor(_WRITERS) as threads:
+        list(threads.map(lambda file: write_atomically(file, json.dumps(files[file]).encode()), files))
+
+
+def _only_these(values: dict[str, Any], names: Collection[str], inodes: Collection[int]) -> dict[str, Any]:
+    """The manifest of a finished delivery with only those of its files that have one of these names or inodes."""
+    files = {
+        name: identity
+        for name, identity in values["files"].items()
+        if name in names or identity["inode"] in inodes
+    }
+    receipts = {name: receipt for name, receipt in values["receipts"].items() if name in files}
+    return {**values, "files": files, "receipts": receipts}
+
+
+def _manifest_values(manifest: Manifest, receipts: Receipts | None = None) -> dict[str, Any]:
+    files = {name: identity._asdict() for name, identity in manifest.files.items()}
+    became = {} if receipts is None else {"receipts": {name: vars(one) for name, one in receipts.items()}}
+    return {**vars(manifest), "files": files, **became}
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:
@@ -254,27 +288,9 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
     return Manifest(**stated, files=files)
 
 
-def _memory_values(memory: Memory) -> dict[str, Any]:
-    return {
-        **vars(memory),
-        "sights": {
-            name: [astuple(one.identity), one.looks, one.since] for name, one in memory.sights.items()
-        },
-        "known": {
-            name: {**vars(one), "identity": astuple(one.identity)} for name, one in memory.known.items()
-        },
-        "watched": {path: astuple(identity) for path, identity in memory.watched.items()},
-    }
-
-
 def _memory(values: dict[str, Any]) -> Memory:
-    sights = {
-        name: Sight(Identity(*row), looks, since) for name, (row, looks, since) in values["sights"].items()
-    }
-    known = {
-        name: Known(**{**one, "identity": Identity(*one["identity"])})
-        for name, one in values["known"].items()
-    }
+    sights = {name: Sight(Identity(*row), *rest) for name, (row, *rest) in values["sights"].items()}
+    known = {name: Known(Identity(*row), *rest) for name, (row, *rest) in values["known"].items()}
     watched = {path: Identity(*row) for path, row in values["watched"].items()}
     groups = {station: tuple(names) for station, names in values["closed_groups"].items()}
     accounted = tuple(values["accounted"])

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import cv2
@@ -123,16 +124,16 @@ def preparation_digest(preparation: Preparation) -> str:
 def statistics(image: Image) -> Statistics:
     """What is measured of a picture's grey levels; see `cv_assets.frames.schema.STATISTICS`."""
     grey = _grey(image)
-    scale = 255 / np.iinfo(grey.dtype).max
+    scale = 255 / _full_scale(grey)
     mean, deviation = cv2.meanStdDev(grey)
-    laplacian = cv2.Laplacian(grey, cv2.CV_64F)
-    counts = np.bincount(_eight_bit(grey).ravel(), minlength=256)
+    variance, median = _laplacian(grey)
+    counts = _counts(_eight_bit(grey), 255)
     shares = counts[counts > 0] / grey.size
     return {
         "brightness": float(mean[0, 0]) * scale,
         "contrast": float(deviation[0, 0]) * scale,
-        "focus": float(laplacian.var()) * scale**2,
-        "median_laplacian": float(np.median(np.abs(laplacian, out=laplacian))) * scale,
+        "focus": variance * scale**2,
+        "median_laplacian": median * scale,
         "entropy": float(-(shares * np.log2(shares)).sum()) + 0.0,
         "dark_share": float(counts[:DARK].sum() / grey.size),
         "bright_share": float(counts[BRIGHT + 1 :].sum() / grey.size),
@@ -233,8 +234,46 @@ def _colour(image: Image) -> Image:
     return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
+def _full_scale(image: Image) -> int:
+    return 255 if image.dtype == np.uint8 else 65535
+
+
 def _eight_bit(image: Image) -> Image:
     return image if image.dtype == np.uint8 else cv2.convertScaleAbs(image, alpha=255 / 65535)
+
+
+def _laplacian(grey: Image) -> tuple[float, float]:
+    """Variance of the Laplacian, and median of its absolute value, both from how often each of its values occurs.
+
+    Its values are whole numbers of few kinds: to count them is several times faster than to sort them, and exact.
+    """
+    most, size = 4 * _full_scale(grey), grey.size
+    if grey.dtype == np.uint8:
+        levels = cv2.Laplacian(grey, cv2.CV_16S, delta=most).view(np.uint16)
+    else:
+        levels = cv2.Laplacian(grey, cv2.CV_32F, delta=most).astype(np.intp)
+    counts = _counts(levels, 2 * most)
+    total, squares = (counts @ _powers(most)).tolist()
+    counts[most + 1 :] += counts[:most][::-1]
+    at_most = counts[most:].cumsum()
+    lower, upper = at_most.searchsorted([(size - 1) // 2, size // 2], side="right").tolist()
+    return (size * squares - total**2) / size**2, (lower + upper) / 2
+
+
+@cache
+def _powers(most: int) -> NDArray[np.intp]:
+    """A row for each whole number from -`most` to `most`: itself and its square."""
+    values = np.arange(-most, most + 1)
+    return np.stack([values, values**2], axis=1)
+
+
+def _counts(levels: Image, most: int) -> NDArray[np.intp]:
+    """How often each level from 0 to `most` occurs."""
+    # OpenCV counts several times faster, in single precision, which is exact up to here.
+    if levels.dtype in (np.uint8, np.uint16) and levels.size <= 1 << 24:
+        counted = cv2.calcHist([levels], [0], None, [most + 1], [0, most + 1])
+        return counted.ravel().astype(np.intp)
+    return np.bincount(levels.ravel(), minlength=most + 1)
 
 
 def _encode(image: Image) -> bytes:

@@ -80,7 +80,7 @@ def first_frames(raw_frames: pl.DataFrame, fetch: Callable[[str], Path], max_pix
     """The first frames as they were taken, by their file names, without those that are no picture."""
     shown = Shown([], [])
     for path, file_name in raw_frames.select("path", "file_name").head(_LOOKED_AT).iter_rows():
-        if (image := decode_to_show(fetch(path), max_pixels)) is not None:
+        if (image := fetch_to_show(fetch, path, max_pixels)) is not None:
             shown.images.append(image)
             shown.captions.append(file_name)
         if len(shown.images) == _SHOWN:
@@ -114,6 +114,14 @@ def decode_to_show(file: Path, max_pixels: int) -> Image | None:
     with mapped(file) as content:
         image = decode(content, max_pixels)
     return None if image is None else eight_bit_rgb(image)
+
+
+def fetch_to_show(fetch: Callable[[str], Path], path: str, max_pixels: int) -> Image | None:
+    """As `decode_to_show`, the frame at `path` of the lake; None too for one that is there no more: it was let go."""
+    try:
+        return decode_to_show(fetch(path), max_pixels)
+    except FileNotFoundError:
+        return None
 
 
 def rejections(prepared_frames: pl.DataFrame) -> str:

@@ -117,3 +117,26 @@ class PreparedFrames(dy.Schema):
     @dy.rule()
     def accepted_has_a_picture(cls) -> pl.Expr:  # noqa: N805, D102
         return cls.path.col.is_not_null() == cls.accepted.col
+
+
+class InboxReconciliation(dy.Schema):
+    """One file that is not where manifests and lake say, or waits for too long."""
+
+    place = dy.String(
+        primary_key=True, regex="^(inbox|taken)$", description="The folder it lies in, or should."
+    )
+    delivery = dy.String(
+        primary_key=True, description="The delivery that claims it, or below whose name it lies; empty: none."
+    )
+    file_name = dy.String(
+        primary_key=True, description="Its name; a byte that is no text is written as \\xNN."
+    )
+    found = dy.String(
+        regex="^(waits|astray|copy|missing|unpublished)$",
+        description="waits: in the inbox for more than a day, and no delivery claims it. astray: below taken/, no "
+        "manifest claims it, and the lake lacks its content. copy: the same, but the lake has its content. missing: a "
+        "delivery that is not in the lake yet claims it, and it is gone. unpublished: its delivery is finished, but "
+        "the lake does not have it.",
+    )
+    why = dy.String(description="What was found, in words.")
+    do = dy.String(description="What a person can do, or what was done.")

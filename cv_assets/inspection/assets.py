@@ -182,13 +182,13 @@ def _score(
     if decider is None or frames.is_empty():
         return {}
     from cv_assets.inspection.verdicts import Scored
-    from cv_assets.training.features import cores, read_image
+    from cv_assets.training.features import cores, read_images
     from cv_assets.training.inference import load_predictor, timed_scores
 
     predictor = load_predictor(decider.checkpoint, snapshot.fetch, deployment.cache_dir)
     scored: dict[str, Scored] = {}
     for part in frames.iter_slices(_CHUNK):
-        images = [read_image(snapshot.fetch(path)) for path in part["path"]]
+        images = list(read_images(snapshot.fetch_all(part["path"])))
         scores_NC, latency_ms_N = timed_scores(predictor, images, cores())
         said = zip(scores_NC.tolist(), latency_ms_N.tolist(), strict=True)
         scored |= dict(zip(part["capture_id"], (Scored(*one) for one in said), strict=True))

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from cv_assets.evaluation.band import OperatingBand
-from cv_assets.frames.preparing import Shown, decode_to_show
+from cv_assets.frames.preparing import Shown, fetch_to_show
 from cv_assets.inspection.schema import VERDICTS
 
 _SHADES: Final = {"PASS": "tab:green", "REVIEW": "tab:orange", "FAIL": "tab:red"}
@@ -51,7 +51,7 @@ def frames_of(
     )
     shown = Shown([], [])
     for row in some.iter_rows(named=True):
-        shown.images.append(decode_to_show(fetch(row["prepared_path"] or row["raw_path"]), max_pixels))
+        shown.images.append(fetch_to_show(fetch, row["prepared_path"] or row["raw_path"], max_pixels))
         score = row["defect_score"]
         shown.captions.append(f"{row['part']}: {row['why'] if score is None else f'{score:.3f}'}")
     return shown

@@ -42,7 +42,8 @@ class Attempt:
     """The newest run for an export."""
 
     run_id: str
-    state: Literal["in progress", "failed", "finished"]
+    state: Literal["in progress", "killed", "failed", "finished"]
+    """killed: its process died, and Dagster tries it again."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def plan(
     progress at once: all of them write the same label table.
     """
     take: dict[str, ExportFile] = {}
-    running = sum(attempt.state == "in progress" for attempt in attempts.values())
+    running = sum(attempt.state in ("in progress", "killed") for attempt in attempts.values())
     put_away, waiting = [], []
     for file in files:
         attempt = attempts.get(file.key)
@@ -165,6 +166,8 @@ def _after(file: ExportFile, attempt: Attempt) -> str:
     match attempt.state:
         case "in progress":
             return f"{file.name} is being taken by run {attempt.run_id}"
+        case "killed":
+            return f"{file.name} was being taken by run {attempt.run_id}, whose process died: Dagster tries it again"
         case "failed":
             return (
                 f"{file.name} was not taken: run {attempt.run_id} failed and says why. Correct the file, or "

@@ -318,11 +318,11 @@ def _sheet(
     paths: pl.Series, captions: Sequence[str], snapshot: Snapshot, spec: Spec, alt: str
 ) -> dg.MarkdownMetadataValue | None:
     """A montage of the first of these raw frames; None when there is none."""
-    from cv_assets.frames.preparing import decode_to_show
+    from cv_assets.frames.preparing import fetch_to_show
 
     shown = list(zip(paths, captions, strict=True))[:MOST_PICTURES]
     if not shown:
         return None
     max_pixels = spec.preparation.bounds.max_pixels
-    pictures = [decode_to_show(snapshot.fetch(path), max_pixels) for path, _ in shown]
+    pictures = [fetch_to_show(snapshot.fetch, path, max_pixels) for path, _ in shown]
     return picture(montage(pictures, [caption for _, caption in shown]), alt)

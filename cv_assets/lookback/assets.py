@@ -25,6 +25,7 @@ from cv_assets.spec.assets import in_force
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.lake import RefNotFoundError
+from resources.let_go import let_go
 from resources.pictures import figure_png, montage, picture
 from resources.publications import Publications
 from resources.tables import Snapshot, Tables, table_path, tag_name
@@ -287,8 +288,16 @@ class LakeArchive:
         return pl.scan_parquet(files, extra_columns="ignore").select(columns)
 
     def fetch(self, source: "Source") -> Path:
-        """A local file with the object's bytes. Raises FileNotFoundError."""
+        """A local file with the object's bytes. Raises GoneError, else FileNotFoundError."""
+        from cv_assets.lookback.explanation import GoneError
+
+        if words := self._gone.get(source.path):
+            raise GoneError(words)
         return self._file(source.commit, source.path)
+
+    def let_go(self, paths: Sequence[str]) -> dict[str, str]:
+        """Those of `paths` that the spec's retention let go of, each with when and by which rule, in words."""
+        return {path: self._gone[path] for path in paths if path in self._gone}
 
     def exists(self, source: "Source") -> bool:
         """Whether the object is there."""
@@ -303,7 +312,8 @@ class LakeArchive:
     def url(self, source: "Source") -> str:
         """Where a person looks at the object; nothing when it is not there."""
         if source not in self._urls:
-            listed = self._has(source.commit) and source.path in self._lake.paths(source.commit, source.path)
+            # A server still shows what was let go at earlier states, until its garbage collection.
+            listed = source.path not in self._gone and self._lists(source)
             try:
                 self._urls[source] = self._lake.url(source.commit, source.path) if listed else ""
             except OSError:  # the embedded lake has lost the stored file
@@ -326,6 +336,13 @@ class LakeArchive:
     def _max_pixels(self) -> int:
         row = self.read(self.pin, "project_spec").row(section="preparation")
         return Bounds().max_pixels if row is None else int(json.loads(row["value"])["bounds"]["max_pixels"])
+
+    @functools.cached_property
+    def _gone(self) -> dict[str, str]:
+        return let_go(self._lake)
+
+    def _lists(self, source: "Source") -> bool:
+        return self._has(source.commit) and source.path in self._lake.paths(source.commit, source.path)
 
     def _has(self, commit: str) -> bool:
         try:

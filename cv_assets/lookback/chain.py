@@ -23,6 +23,7 @@ from cv_assets.lookback.explanation import (
     Source,
     Written,
     missing,
+    with_let_go,
 )
 from cv_assets.lookback.findings import agreement_findings, release_findings, verdict_findings
 from cv_assets.lookback.in_short import in_short
@@ -91,11 +92,14 @@ def explain(archive: Archive, part: str) -> Explanation:
         part=part,
         title=(_TITLES[row["verdict"]] if row else "Part {} has no verdict yet").format(part),
         in_short=tuple(in_short(captures, decided_by, people)),
-        sections=(
-            *_capture_sections(captures),
-            *(section for one in behind.values() for section in _release_sections(one)),
-            *lost,
-            *_later_sections(archive, captures, people),
+        sections=with_let_go(
+            [
+                *_capture_sections(captures),
+                *(section for one in behind.values() for section in _release_sections(one)),
+                *lost,
+                *_later_sections(archive, captures, people),
+            ],
+            archive,
         ),
         findings=tuple(_findings(archive, captures, behind)),
         pin=archive.pin,
@@ -285,8 +289,10 @@ def _then_and_now(archive: Archive, behind: Behind) -> Iterator[Finding]:
     """Whether what a release names is still said of it, and is what it was made from."""
     release, base = behind.release, (behind.asked or {}).get("base_commit")
     today = archive.read(archive.pin, "releases").row(number=release["number"])
+    # A column that was added to the contract since then says nothing of that row.
+    as_then = today and {name: today.get(name) for name in release}
     yield Finding(
-        today == release, f"row {release['number']} of releases says today what it said when it was added"
+        as_then == release, f"row {release['number']} of releases says today what it said when it was added"
     )
     if base:
         looked_at = archive.read(base, "label_table").source

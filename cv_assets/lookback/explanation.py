@@ -45,6 +45,10 @@ class Written:
         return found.row(0, named=True) if found.height else None
 
 
+class GoneError(FileNotFoundError):
+    """The bytes were let go by the spec's retention; the message says when and by which rule."""
+
+
 class Archive(Protocol):
     """The lake as an explanation reads it: every read names its commit, and all begin at one, the pin."""
 
@@ -62,11 +66,15 @@ class Archive(Protocol):
         ...
 
     def fetch(self, source: Source) -> Path:
-        """A local, read-only file with the object's bytes. Raises FileNotFoundError."""
+        """A local, read-only file with the object's bytes. Raises GoneError, else FileNotFoundError."""
         ...
 
     def exists(self, source: Source) -> bool:
         """Whether the object is there."""
+        ...
+
+    def let_go(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """Those of `paths` that the spec's retention let go of, each with when and by which rule, in words."""
         ...
 
     def tagged(self, version: str) -> str | None:
@@ -156,10 +164,29 @@ class Explanation:
         return pl.DataFrame(rows, schema=VerdictExplanation.create_empty().schema)
 
     def not_there(self, archive: Archive) -> pl.DataFrame:
-        """The links that lead nowhere, as rows of `VerdictExplanation`."""
+        """The links that lead nowhere and were not let go, as rows of `VerdictExplanation`."""
         places = {fact.source: archive.exists(fact.source) for fact in self.facts}
-        lost = [fact.missing or not places[fact.source] for fact in self.facts]
+        gone = archive.let_go([source.path for source, is_there in places.items() if not is_there])
+        lost = [fact.missing or not (places[fact.source] or fact.source.path in gone) for fact in self.facts]
         return self.rows.filter(pl.Series(lost, dtype=pl.Boolean))
+
+
+def with_let_go(sections: Sequence[Section], archive: Archive) -> tuple[Section, ...]:
+    """The sections; each fact about an object that was let go says so, and its picture is not shown."""
+    gone = archive.let_go([fact.source.path for section in sections for fact in section.facts])
+
+    def told(fact: Fact) -> Fact:
+        words = gone.get(fact.source.path)
+        return replace(fact, says=f"{fact.says}; its bytes were {words}") if words else fact
+
+    return tuple(
+        replace(
+            section,
+            facts=tuple(told(fact) for fact in section.facts),
+            pictures=tuple(one for one in section.pictures if one.source.path not in gone),
+        )
+        for section in sections
+    )
 
 
 def missing(link: str, about: str, source: Source) -> list[Fact]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cv_assets.evaluation.band import OperatingBand
-from cv_assets.frames.preparing import Shown, decode_to_show
+from cv_assets.frames.preparing import Shown, fetch_to_show
 
 _SHOWN: Final = 12
 
@@ -64,7 +64,7 @@ def changed_frames(
         .sort(pl.col("truth").is_null(), "defect_score", "capture_id")
         .head(_SHOWN)
     )
-    images = [decode_to_show(fetch(path), max_pixels) for path in some["prepared_path"]]
+    images = [fetch_to_show(fetch, path, max_pixels) for path in some["prepared_path"]]
     told = some.select("part", "verdict", "replayed", "defect_score")
     # The verdicts come last: cut to the width of a tile they can still be read.
     captions = [f"{part} {score:.2f} {before}>{now}" for part, before, now, score in told.iter_rows()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cv_assets.evaluation.band import OperatingBand, verdict
 from cv_assets.evaluation.rulings import met_in_words
-from cv_assets.lookback.explanation import Finding, Source
+from cv_assets.lookback.explanation import Finding, GoneError, Source
 from cv_assets.lookback.model_links import TRAINS, Behind
 from cv_assets.lookback.verdict_links import Seen
 
@@ -92,6 +92,8 @@ def _bytes(what: str, source: Source, sha256: str, fetch: Fetch) -> Finding:
     try:
         with fetch(source).open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except GoneError as gone:
+        return Finding(True, f"the bytes of the {what} were {gone}: nothing is left to compare")
     except OSError:
         return Finding(False, f"the bytes of the {what} are there, whole")
     return Finding(found == sha256, f"the bytes of the {what} have the sha256 {sha256[:12]}… that names them")

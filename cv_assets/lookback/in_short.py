@@ -8,6 +8,7 @@ from cv_assets.lookback.explanation import Row
 from cv_assets.lookback.model_links import Behind
 from cv_assets.lookback.verdict_links import Answers, Seen, comparison, known_class, known_since, standing
 from cv_assets.lookback.words import day, moment
+from cv_assets.release.history import by_whom
 from cv_assets.words import counted, listed
 
 
@@ -39,7 +40,7 @@ def _who_decided(row: Row, decided_by: Behind | None) -> str:
     band = OperatingBand(release["lower"], release["upper"]).words
     return (
         f"In force was {release['version']}: {release['model']} of candidate {release['candidate']}, approved by "
-        f"{release['approver']} on {day(release['concluded_at'])}{unseen}. By its thresholds, {band}."
+        f"{by_whom(release)} on {day(release['concluded_at'])}{unseen}. By its thresholds, {band}."
     )
 
 

@@ -11,6 +11,7 @@ from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.conditions import BENCHMARK_FRAMES
 from cv_assets.lookback.explanation import Fact, Row, Source, Written, missing
 from cv_assets.lookback.words import day, moment, settings, tally
+from cv_assets.release.history import by_whom
 from cv_assets.words import counted, listed
 
 TRAINS: Final = "train"
@@ -102,7 +103,7 @@ def release_facts(behind: Behind) -> list[Fact]:
             f"{_OUTCOMES[row['outcome']]} (row {row['number']}): {row['why']}",
             table,
         ),
-        Fact("release", "approver", f"{row['approver']}, {moment(row['concluded_at'])}", table),
+        Fact("release", "approver", f"{by_whom(row)}, {moment(row['concluded_at'])}", table),
         Fact(
             "release",
             "model",
@@ -117,7 +118,7 @@ def release_facts(behind: Behind) -> list[Fact]:
         first := behind.releases.row(outcome="released", version=row["version"])
     ):
         when = moment(first["concluded_at"])
-        says = f"released (row {first['number']}) by {first['approver']}, {when}: {first['why']}"
+        says = f"released (row {first['number']}) by {by_whom(first)}, {when}: {first['why']}"
         facts.append(Fact("release", "first released", says, table))
     return facts
 

@@ -5,7 +5,6 @@ Everything that comes from outside (names of files, parts and people, their word
 
 import html
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from cv_assets.lookback.explanation import Explanation, Picture, Section, Source
 from cv_assets.lookback.words import moment
+from cv_assets.words import visible
 
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
 _LINKS: Final = re.compile(r"(https?|file)://|data:image/png;base64,")
@@ -78,12 +78,6 @@ def as_html(explanation: Explanation, links: Links) -> bytes:
 def text(words: str) -> str:
     """What comes from outside, so that Markdown shows it as it is, on one line."""
     return _PUNCTUATION.sub(r"\\\1", visible(words)) or "-"
-
-
-def visible(words: str) -> str:
-    """The words on one line; a character that is not to be seen, such as one that turns text around, becomes U+FFFD."""
-    one_line = " ".join(words.split())
-    return "".join("\ufffd" if unicodedata.category(one)[0] == "C" else one for one in one_line)
 
 
 def _section(section: Section, sources: list[Source], links: Links) -> list[str]:

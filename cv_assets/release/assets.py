@@ -9,10 +9,21 @@ from pydantic import Field
 
 from cv_assets.evaluation.band import OperatingBand
 from cv_assets.evaluation.schema import ReleaseDecision
-from cv_assets.release.history import Conclusion, NotAllowedError, conclude, roll_back
+from cv_assets.release.approval import Decided, place_of, refuse_outdated, verify
+from cv_assets.release.history import (
+    Conclusion,
+    Known,
+    NotAllowedError,
+    by_whom,
+    conclude,
+    roll_back,
+    with_today_s_columns,
+)
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import release_in_force
 from cv_assets.spec.assets import in_force
+from cv_assets.spec.evaluation import POLICY
+from cv_assets.spec.schema import Spec
 from resources.contracts import Audited, Check, TableAsset, preview
 from resources.deployments import Deployment
 from resources.tables import Snapshot, Tables, table_path, tag_name
@@ -27,7 +38,17 @@ RELEASES = TableAsset(
 )
 
 
-_SHOWN: Final = ("number", "outcome", "version", "candidate", "model", "approver", "concluded_at", "why")
+_SHOWN: Final = (
+    "number",
+    "outcome",
+    "version",
+    "candidate",
+    "model",
+    "approver",
+    "approver_known",
+    "concluded_at",
+    "why",
+)
 
 
 class Decision(dg.Config):
@@ -41,6 +62,11 @@ class Decision(dg.Config):
         description="False declines a candidate: one that meets its criteria, or one whose training never ended well.",
     )
     why: str = Field("", description="The reason, in words; kept for ever.")
+    approval: str = Field(
+        "",
+        description="What the door of approvals signed: it proves who decides, and must say what the fields above say. "
+        "Without it, `approver` is recorded as typed.",
+    )
 
 
 @dg.asset(**RELEASES.arguments, deps=["release_decision"])
@@ -57,19 +83,20 @@ def releases(
     refused candidate never enters it and stays readable under its tag `refused-<candidate>`.
     """
     spec = in_force(project_spec, deployment)
-    history = tables.snapshot(context).table("releases", or_empty=Releases)
-    conclusion = Conclusion(config.approver, config.approve, config.why, datetime.now(UTC))
+    history = with_today_s_columns(tables.snapshot(context).table("releases", or_empty=Releases))
     if bool(config.candidate) == bool(config.back_to):
         raise dg.Failure("Give exactly one of `candidate` and `back_to`.", allow_retries=False)
-    decision = pl.DataFrame()
+    decision, judged_at = pl.DataFrame(), ""
     try:
         if config.back_to:
+            conclusion = _conclusion(config, spec, deployment, history, judged_at)
             rows = roll_back(history, version=config.back_to, conclusion=conclusion, policy=spec.release)
         else:
             candidate = _candidate(tables, config.candidate)
             decision = candidate.table("release_decision", config.candidate, or_empty=ReleaseDecision)
             request = candidate.table("training_request", config.candidate).row(0, named=True)
             tables.snapshot(context).reads.update(f"{candidate.commit}:{path}" for path in candidate.reads)
+            judged_at = "" if decision.is_empty() else candidate.commit
             rows = conclude(
                 history,
                 request=request,
@@ -78,7 +105,7 @@ def releases(
                 pass_class=spec.pass_class,
                 spec_digest=project_spec["spec_digest"][0],
                 policy=spec.release,
-                conclusion=conclusion,
+                conclusion=_conclusion(config, spec, deployment, history, judged_at),
             )
     except NotAllowedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -92,6 +119,21 @@ def releases(
         ],
         metadata=_summary(rows, added, decision, config.candidate),
     )
+
+
+def _conclusion(
+    config: Decision, spec: Spec, deployment: Deployment, history: pl.DataFrame, judged_at: str
+) -> Conclusion:
+    """What the run is to conclude, and how it is known by whom. Raises NotAllowedError for an approval that is none."""
+    now = datetime.now(UTC)
+    known: Known = "policy" if config.approver == POLICY else "asserted"
+    if config.approval:
+        decided = Decided(config.candidate, config.back_to, config.approver, config.approve, config.why)
+        place = place_of(spec.name, deployment.branch)
+        approval = verify(config.approval, deployment.approval_key, decided=decided, place=place, now=now)
+        refuse_outdated(approval, history, judged_at)
+        known = approval.known
+    return Conclusion(config.approver, config.approve, config.why, now, known)
 
 
 def _transaction(added: pl.DataFrame, data_branch: str) -> dict[str, Any]:
@@ -108,13 +150,18 @@ def _transaction(added: pl.DataFrame, data_branch: str) -> dict[str, Any]:
 
 
 def _candidate(tables: Tables, key: str) -> Snapshot:
-    """The candidate as of its decision: what was made after it, nobody has judged. As it is, while there is none."""
+    """The candidate as of its decision, or as it is while there is none."""
     head = tables.head()
-    candidate = tables.candidate(key) or head
     if not head.has("training_request", key):
         raise dg.Failure(f"There is no candidate {key!r}: nobody requested it.", allow_retries=False)
-    if not candidate.has("release_decision", key):
-        return candidate
+    return as_judged(tables, key) or tables.candidate(key) or head
+
+
+def as_judged(tables: Tables, key: str) -> Snapshot | None:
+    """The candidate as of its decision: what was made after it, nobody has judged. None while it has none."""
+    candidate = tables.candidate(key)
+    if candidate is None or not candidate.has("release_decision", key):
+        return None
     decided = next(tables.lake.log(candidate.commit, table_path("release_decision", key)))
     return Snapshot(tables.lake, decided.id)
 
@@ -142,7 +189,7 @@ def _summary(
         **({} if now is None else {"operating band": OperatingBand(now["lower"], now["upper"]).words}),
         "outcome": f"{newest['candidate']}: {newest['outcome']}{again}",
         "why": newest["why"],
-        "approver": newest["approver"],
+        "approver": by_whom(newest),
         "history, newest first": preview(rows.reverse(), _SHOWN, rows_shown=20),
     }
     if not decision.is_empty():

@@ -6,17 +6,20 @@ Versions are `vMAJOR.MINOR.PATCH`; the first release is v1.0.0 and each later on
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 import polars as pl
 
 from cv_assets.evaluation.rulings import met_in_words
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import base_is_in_force, release_in_force
-from cv_assets.spec.evaluation import Release
+from cv_assets.spec.evaluation import POLICY, Release
 from cv_assets.words import moment
 
 FIRST_VERSION = "v1.0.0"
+
+Known = Literal["authenticated", "asserted", "policy"]
+"""How it is known who concluded: a login vouches for the name, somebody typed it, or the criteria alone decided."""
 
 
 class NotAllowedError(PermissionError):
@@ -31,6 +34,18 @@ class Conclusion:
     approve: bool
     why: str
     at: datetime
+    known: Known = "asserted"
+
+
+def by_whom(row: Mapping[str, Any]) -> str:
+    """Who concluded a row of the history, and how that is known, in words."""
+    known = row.get("approver_known")
+    return str(row["approver"]) if row["approver"] == POLICY else f"{row['approver']} ({_KNOWN[known]})"
+
+
+def with_today_s_columns(history: pl.DataFrame) -> pl.DataFrame:
+    """A history that an earlier version wrote: what it did not record is null."""
+    return pl.concat([Releases.create_empty(), history], how="diagonal")
 
 
 def another_passes(release: Mapping[str, Any], pass_class: str) -> str:
@@ -62,7 +77,7 @@ def conclude(
     `request` is its training_request row, `decision` its release_decision, empty while there is none; `pass_class` and
     `spec_digest` are those of the spec in force, and a candidate of another one is refused. A candidate already
     concluded leaves the history as it is. Raises NotAllowedError when someone concludes it who may not, or approves of
-    one that nobody judged.
+    one that nobody judged, or is not known as the spec asks.
     """
     if request["candidate"] in history.filter(pl.col("outcome") != "rolled_back")["candidate"]:
         return history
@@ -71,6 +86,9 @@ def conclude(
             f"candidate {request['candidate']} has no release decision yet: evaluate it first, or decline it "
             "(`approve: false`)"
         )
+    _refuse_unknown(conclusion, policy)
+    if conclusion.known == "policy" and not conclusion.approve:
+        raise NotAllowedError(f"only a person declines a candidate, and {POLICY!r} is none: give your name")
     refusal = reason_to_refuse(history, request, decision, spec_digest)
     if refusal is None and policy.approval == "person" and conclusion.approver not in policy.approvers:
         raise NotAllowedError(
@@ -89,6 +107,7 @@ def conclude(
         trigger=request["reason"],
         why=refusal or conclusion.why or met_in_words(decision),
         approver=conclusion.approver,
+        approver_known=conclusion.known,
         concluded_at=conclusion.at,
         model=judged["model"],
         candidate_commit=candidate_commit,
@@ -128,8 +147,12 @@ def roll_back(
 ) -> pl.DataFrame:
     """`history` and a row that puts `version` back in force; the same rollback again leaves the history as it is.
 
-    Raises NotAllowedError for a version that never was in force, the one that is, or a person who may not.
+    Raises NotAllowedError for a version that never was in force, the one that is, or a person who may not or is not
+    known as the spec asks.
     """
+    _refuse_unknown(conclusion, policy)
+    if conclusion.known == "policy":
+        raise NotAllowedError(f"only a person rolls back, and {POLICY!r} is none: give your name")
     if policy.approvers and conclusion.approver not in policy.approvers:
         raise NotAllowedError(
             f"{conclusion.approver!r} may not roll back; the spec names {', '.join(policy.approvers)}"
@@ -153,6 +176,7 @@ def roll_back(
             "trigger": "rollback",
             "why": why,
             "approver": conclusion.approver,
+            "approver_known": conclusion.known,
             "concluded_at": conclusion.at,
         },
     )
@@ -165,6 +189,21 @@ def next_version(history: pl.DataFrame) -> str:
         return FIRST_VERSION
     major, minor, _ = str(released["version"][-1]).removeprefix("v").split(".")
     return f"v{major}.{int(minor) + 1}.0"
+
+
+_KNOWN: Final = {
+    "authenticated": "authenticated by the proxy",
+    "asserted": "as typed, not authenticated",
+    None: "as typed, not authenticated",  # so it always was before it was recorded
+}
+
+
+def _refuse_unknown(conclusion: Conclusion, policy: Release) -> None:
+    if policy.identity == "authenticated" and conclusion.known == "asserted":
+        raise NotAllowedError(
+            f"{conclusion.approver!r} is only what somebody typed, and the spec asks for authenticated approvers "
+            "(`release.identity`): decide at the door of approvals"
+        )
 
 
 def _append(history: pl.DataFrame, **row: Any) -> pl.DataFrame:

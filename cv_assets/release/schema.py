@@ -17,6 +17,12 @@ class Releases(dy.Schema):
     trigger = dy.String(description="Why it was trained, or `rollback`.")
     why = dy.String(description="The reason, in words.")
     approver = dy.String(description="Who approved; `policy` when the spec says automatic.")
+    approver_known = dy.String(
+        nullable=True,
+        regex="^(authenticated|asserted|policy)$",
+        description="How that is known. authenticated: a login vouched for the name, and the door of approvals signed "
+        "it. asserted: somebody typed it. policy: the criteria decided. Null: not recorded then, so typed.",
+    )
     concluded_at = dy.Datetime(
         time_zone="UTC",
         time_unit="us",

@@ -137,9 +137,9 @@ def training_request(
 
 
 def look(
-    instance: dg.DagsterInstance, mine: Mapping[str, str], tables: Tables, deployment: Deployment
+    instance: dg.DagsterInstance, tables: Tables, deployment: Deployment
 ) -> tuple[Snapshot, World, Retraining]:
-    """What a sensor or schedule shows the policy, and the spec's rules; runs with the tags `mine` are its own.
+    """What a sensor or schedule shows the policy, and the spec's rules.
 
     Raises dg.Failure while no spec is in force.
     """
@@ -153,7 +153,7 @@ def look(
             tries=group.tries,
             ended_as=group.newest.status.value.lower(),
         )
-        for group in run_groups(instance, "retrain", mine)
+        for group in run_groups(instance, "retrain")
     ]
     head = tables.head()
     rules = spec_at(head, deployment).retraining

@@ -294,12 +294,12 @@ def _urgent_pictures(
     waiting: pl.DataFrame, snapshot: Snapshot, spec: Spec
 ) -> dict[str, dg.MarkdownMetadataValue]:
     """The frames that are due first."""
-    from cv_assets.frames.preparing import decode_to_show
+    from cv_assets.frames.preparing import fetch_to_show
 
     if waiting.is_empty():
         return {}
     first, max_pixels = waiting.head(MOST_PICTURES), spec.preparation.bounds.max_pixels
-    pictures = [decode_to_show(snapshot.fetch(path), max_pixels) for path in first["path"]]
+    pictures = [fetch_to_show(snapshot.fetch, path, max_pixels) for path in first["path"]]
     captions = [f"{part}: {reason}" for part, reason in first.select("part", "reason").iter_rows()]
     return {"due first": picture(montage(pictures, captions), "frames that wait for people, due first")}
 

@@ -1,12 +1,67 @@
-"""Check a spec before anything is started: python -m cv_assets.spec specs/mine.yaml."""
+"""Check specs before anything is started: python -m cv_assets.spec specs/mine.yaml [specs/other.yaml …]."""
 
+import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cv_assets.spec.load import SpecError, digest, load_spec
+from cv_assets.spec.schema import Spec
+from resources.deployments import data_folder, for_one_project
+from resources.workspaces import write_workspace
 
-try:
-    spec = load_spec(Path(sys.argv[1]))
-except SpecError as error:
-    sys.exit(str(error))
-print(f"{sys.argv[1]} is valid: {spec.name}, {len(spec.training.models)} models, version {digest(spec)}.")
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Check each spec, then write the workspace that shows them side by side; 1 when something is wrong."""
+    arguments = _parser().parse_args(given)
+    specs, mistakes = _loaded(arguments.specs)
+    mistakes = mistakes or _why_not_together(specs)
+    for mistake in mistakes:
+        print(mistake, file=sys.stderr)
+    if not mistakes and arguments.workspace:
+        write_workspace(arguments.workspace, {spec.name: path for path, spec in specs.items()})
+        for spec in specs.values():
+            print(_where(spec))
+    return 1 if mistakes else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cv_assets.spec", description=__doc__)
+    parser.add_argument("specs", nargs="+", type=Path)
+    parser.add_argument("--workspace", type=Path, help="write a workspace of Dagster into this folder")
+    return parser
+
+
+def _loaded(paths: Sequence[Path]) -> tuple[dict[Path, Spec], list[str]]:
+    specs, mistakes = {}, []
+    for path in paths:
+        try:
+            specs[path] = spec = load_spec(path)
+        except SpecError as error:
+            mistakes.append(str(error))
+            continue
+        print(f"{path} is valid: {spec.name}, {len(spec.training.models)} models, version {digest(spec)}.")
+    return specs, mistakes
+
+
+def _where(spec: Spec) -> str:
+    folder = data_folder(spec.name)
+    frames, labels = (os.path.normpath(folder / one) for one in (spec.acquisition.inbox, spec.labels.exports))
+    return f"{spec.name}: frames go into {frames}, label exports into {labels}."
+
+
+def _why_not_together(specs: dict[Path, Spec]) -> list[str]:
+    """What several projects in one Dagster would share and must not."""
+    named: dict[str, Path] = {}
+    twice = [
+        f"{path} and {other} are both named {spec.name}: give one of them another `name`."
+        for path, spec in specs.items()
+        if (other := named.setdefault(spec.name, path)) != path
+    ]
+    shared = for_one_project() if len(specs) > 1 else []
+    return twice + [f"{variable} is for one project: unset it to show several." for variable in shared]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -188,6 +188,10 @@ def _refuse_repeated(judged: Sequence[tuple[str, ...]]) -> None:
     )
 
 
+POLICY: Final = "policy"
+"""The approver of what no person decides."""
+
+
 class Release(Section):
     """Who lets a candidate into production."""
 
@@ -195,6 +199,18 @@ class Release(Section):
     approvers: tuple[Text, ...] = Field(
         (), description="Who may approve and roll back; empty: anyone may roll back."
     )
+    identity: Literal["asserted", "authenticated"] = Field(
+        "asserted",
+        description="asserted: a name that somebody typed will do. authenticated: only decisions count that the door "
+        "of approvals signed for a person who logged in.",
+    )
+
+    @field_validator("approvers")
+    @classmethod
+    def _are_persons(cls, approvers: tuple[str, ...]) -> tuple[str, ...]:
+        if POLICY in approvers:
+            raise ValueError(f"expected persons: {POLICY!r} stands for what no person decides")
+        return approvers
 
     @model_validator(mode="after")
     def _somebody_may(self) -> "Release":

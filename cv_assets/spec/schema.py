@@ -23,6 +23,7 @@ from cv_assets.spec.evaluation import Criterion, Evaluation, Regression, Release
 from cv_assets.spec.file_names import group_reads
 from cv_assets.spec.inspection import Inspection, Review
 from cv_assets.spec.labels import Labels
+from cv_assets.spec.retention import Retention
 from cv_assets.spec.section import Name, Owner, Problem, Section, Step, Text, refuse, repeated
 from cv_assets.spec.training import SPLIT_COLUMNS, Splits, Training
 
@@ -44,7 +45,10 @@ class Class(Section):
 class Spec(Section):
     """Everything that a project states before any data arrives."""
 
-    name: Name = Field(description="The project.")
+    name: Name = Field(
+        description="The project: names its assets and partitions in Dagster, its data folder and lakeFS repository. "
+        "Another name is another project, which begins empty."
+    )
     purpose: Text = Field(
         description="The use case, the decision it supports and the outcome that is measured."
     )
@@ -68,6 +72,7 @@ class Spec(Section):
     drift: Drift = Drift()
     kpis: Kpis = Kpis()
     retraining: Retraining = Retraining()
+    retention: Retention = Retention()
 
     @field_validator("classes")
     @classmethod

@@ -68,15 +68,17 @@ def split_table(
 
     spec, snapshot = in_force(project_spec, deployment), tables.snapshot(context)
     raw_frames = snapshot.tables("raw_frames", or_empty=RawFrames)
+    prepared_frames = snapshot.tables("prepared_frames", or_empty=PreparedFrames)
     benchmark_frames = snapshot.table("benchmark_frames", or_empty=BenchmarkFrames)
     try:
         assembly = assemble_splits(
             label_table,
             benchmark_frames,
             raw_frames,
-            snapshot.tables("prepared_frames", or_empty=PreparedFrames),
+            prepared_frames,
             spec.splits,
             preparation_digest(spec.preparation),
+            snapshot.let_go(prepared_frames["path"].drop_nulls()),
         )
     except ValueError as error:
         raise dg.Failure(str(error), allow_retries=False) from error

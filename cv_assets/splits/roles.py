@@ -5,7 +5,7 @@ salt. So more data moves no group, unless it shows that two groups share a pictu
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -39,15 +39,17 @@ def assemble_splits(
     prepared_frames: pl.DataFrame,
     splits: Splits,
     preparation: str,
+    let_go: Collection[str] = (),
 ) -> Assembly:
     """Every frame that trains or judges, with its group and its role, as rows of `SplitTable` sorted by frame.
 
     A benchmark frame has the role of its set. Its whole group is kept from the other roles: other labelled frames of
-    it are left out. `preparation` is the digest of the pass in force; raises ValueError when a frame went through
-    another one.
+    it are left out, and so are frames of which all prepared pictures are among the paths `let_go`. `preparation` is
+    the digest of the pass in force; raises ValueError when a frame went through another one.
     """
     captures = _joined(captures_with_groups(raw_frames, splits.group_by), prepared_frames)
-    candidates = _first_captures(labelled_frames(label_table, benchmark_frames), captures, prepared_frames)
+    labelled = labelled_frames(label_table, benchmark_frames)
+    candidates = _first_captures(labelled, captures, prepared_frames, sorted(let_go))
     judged = captures.filter(pl.col("frame_id").is_in(benchmark_frames["frame_id"].implode()))
     fate = candidates.with_columns(left_out=_why_left_out(judged["group"]))
     used = fate.filter(pl.col("left_out").is_null())
@@ -126,17 +128,26 @@ def _first_names(groups: Iterable[str], pictures: Iterable[str]) -> dict[str, st
 
 
 def _first_captures(
-    labelled: pl.DataFrame, captures: pl.DataFrame, prepared_frames: pl.DataFrame
+    labelled: pl.DataFrame, captures: pl.DataFrame, prepared_frames: pl.DataFrame, let_go: list[str]
 ) -> pl.DataFrame:
-    """`labelled` with the first accepted capture of each frame; its columns are null when there is none."""
+    """`labelled` with the first accepted capture of each frame; its columns are null when there is none.
+
+    `let_go` is true of frames that had accepted captures, and whose pictures are gone.
+    """
     accepted = prepared_frames.filter("accepted").select("capture_id", "delivery", "path", "preparation")
+    gone = pl.col("path").is_in(let_go)
     first = (
-        captures.join(accepted, on="capture_id")
+        captures.join(accepted.filter(~gone), on="capture_id")
         .sort("captured_at", "capture_id")
         .unique("frame_id", keep="first", maintain_order=True)
     )
     known = captures.select("frame_id", known=pl.lit(True)).unique()
-    return labelled.join(first, on="frame_id", how="left").join(known, on="frame_id", how="left")
+    had = (
+        captures.join(accepted.filter(gone), on="capture_id").select("frame_id", let_go=pl.lit(True)).unique()
+    )
+    for more in (first, known, had):
+        labelled = labelled.join(more, on="frame_id", how="left")
+    return labelled
 
 
 def _why_left_out(judged_groups: pl.Series) -> pl.Expr:
@@ -147,6 +158,8 @@ def _why_left_out(judged_groups: pl.Series) -> pl.Expr:
         .then(pl.lit("its label waits for review"))
         .when(pl.col("known").is_null())
         .then(pl.lit("no such frame was delivered"))
+        .when(pl.col("capture_id").is_null() & pl.col("let_go").is_not_null())
+        .then(pl.lit("its picture was let go, as the spec's retention says"))
         .when(pl.col("capture_id").is_null())
         .then(pl.lit("the frame was rejected, or is not prepared yet"))
         .when(in_benchmark_group)

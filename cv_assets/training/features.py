@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +42,14 @@ def read_image(path: Path) -> Image:
     return image.astype(np.uint8, copy=False)
 
 
+def read_images(paths: Iterable[Path]) -> Iterator[Image]:
+    """The image in each prepared PNG, in order, decoded on every core. Raises ValueError when one is none."""
+    files = iter(paths)
+    with ThreadPoolExecutor(cores()) as threads:
+        while chunk := list(itertools.islice(files, _CHUNK)):
+            yield from threads.map(read_image, chunk)
+
+
 def to_input(image: Image, input_size: int, name: str = "") -> Image:
     """The image as the backbone sees it: (S, S, 3), resized by pixel area, grey repeated in three channels."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
@@ -49,7 +57,7 @@ def to_input(image: Image, input_size: int, name: str = "") -> Image:
     small: Image = cv2.resize(image, (input_size, input_size), interpolation=cv2.INTER_AREA).astype(
         np.uint8, copy=False
     )
-    return np.repeat(small[:, :, None], 3, axis=2) if small.ndim == 2 else small
+    return cv2.cvtColor(small, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False) if small.ndim == 2 else small
 
 
 @dataclass(frozen=True)

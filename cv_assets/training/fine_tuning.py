@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -231,7 +231,8 @@ class Trainer:
         return torch.tensor(weights_C, dtype=torch.float32, device=self.device)
 
     def _batch(self, indices: Indices) -> torch.Tensor:
-        return torch.from_numpy(self.frames[indices]).to(self.device, torch.float32)
+        # Bytes travel to the device, a quarter of what their float form takes.
+        return torch.from_numpy(self.frames[indices]).to(self.device).to(torch.float32)
 
     def _targets(self, indices: Indices) -> torch.Tensor:
         return torch.from_numpy(self.labels[indices]).to(self.device)
@@ -275,15 +276,20 @@ def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
 def reproducible(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, PyTorch draws from `seed` and, on a CPU, uses deterministic algorithms."""
     before = torch.are_deterministic_algorithms_enabled()
+    filling: Any = torch.utils.deterministic  # its one setting is not typed
+    fills = filling.fill_uninitialized_memory
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         # On a GPU this would demand an environment variable of the whole process.
         torch.use_deterministic_algorithms(device.type == "cpu")
+        # It finds who reads memory before writing it, at a twentieth of the time.
+        filling.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+            filling.fill_uninitialized_memory = fills
 
 
 def _schedule(

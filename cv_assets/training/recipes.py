@@ -6,7 +6,7 @@ frames give the same model whatever order they arrived in.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cv_assets.spec.training import FineTuneRecipe, FrozenRecipe, Model, Training
 from cv_assets.training.backbones import Backbone, load_backbone
-from cv_assets.training.features import Image, read_image, to_input
+from cv_assets.training.features import Image, read_image, read_images, to_input
 from cv_assets.training.fine_tuning import Epoch, Say, Trainer, pick_device
 from cv_assets.training.fitting import OutOfFold, fit_head, out_of_fold_heads
 from cv_assets.training.folds import Indices, grouped_folds
@@ -56,6 +56,10 @@ class TrainingSet:
     def image(self, index: int) -> Image:
         """The prepared frame at `index`."""
         return read_image(self.fetch(self.paths[index]))
+
+    def images(self) -> Iterator[Image]:
+        """All prepared frames, in order."""
+        return read_images(map(self.fetch, self.paths))
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def _train_head(
     backbone_bytes = backbone.to_bytes()
     blocks, pool = pooling(model)
     extractor = extractor_of(backbone, hashlib.sha256(backbone_bytes).hexdigest(), blocks, pool, cache_dir)
-    embedded = extractor.embed((frames.image(n) for n in range(len(frames.frame_ids))), frames.frame_ids)
+    embedded = extractor.embed(frames.images(), frames.frame_ids)
     train_on, classes, balance = frames.train, len(frames.classes), model.balance == "loss"
     features_ND, labels_N = embedded.features[train_on], frames.labels[train_on]
     groups_N = [frames.groups[index] for index in train_on]
@@ -219,7 +223,10 @@ def _trainer(
 ) -> Trainer:
     return Trainer(
         frames=np.stack(
-            [to_input(frames.image(n), model.input_size, name) for n, name in enumerate(frames.frame_ids)]
+            [
+                to_input(image, model.input_size, name)
+                for image, name in zip(frames.images(), frames.frame_ids, strict=True)
+            ]
         ),
         labels=frames.labels,
         groups=frames.groups,

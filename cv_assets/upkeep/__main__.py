@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from cv_assets.upkeep import experimenting
-from resources.deployments import Deployment, current, existing_lake, lake_errors_in_words, open_lake
+from resources.deployments import (
+    Deployment,
+    current,
+    dagster_place,
+    existing_lake,
+    lake_errors_in_words,
+    open_lake,
+)
 from resources.lake import LakeError
 
 
@@ -40,12 +47,41 @@ def verify(deployment: Deployment, arguments: argparse.Namespace) -> int:
     return 0 if found.problems.is_empty() else 1
 
 
+def backup(deployment: Deployment, arguments: argparse.Namespace) -> int:
+    """Copy Dagster's storage, the spec, what is remembered of deliveries and the embedded lake, while all goes on."""
+    from cv_assets.upkeep import backup
+    from resources.dagster_storage import DagsterStorage
+
+    storage = DagsterStorage(*dagster_place())
+    return 0 if backup.back_up(deployment, storage, arguments.folder, print) else 1
+
+
+def restore(deployment: Deployment, arguments: argparse.Namespace) -> int:
+    """Bring a backup back where there is no lake and no Dagster storage yet, and make the two agree."""
+    from cv_assets.upkeep import backup
+    from resources.dagster_storage import DagsterStorage
+
+    storage = DagsterStorage(*dagster_place())
+    return 0 if backup.restore(deployment, storage, arguments.folder, print) else 1
+
+
+def settle(deployment: Deployment, _: argparse.Namespace) -> int:
+    """Make Dagster's runs and the plant's folders agree with a lake that was brought back; before the daemon starts."""
+    from cv_assets.upkeep import backup
+    from resources.dagster_storage import DagsterStorage
+
+    return 0 if backup.take_up(deployment, DagsterStorage(*dagster_place()), print) else 1
+
+
 Command = Callable[[Deployment, argparse.Namespace], int]
 
 COMMANDS: Final[dict[str, Command]] = {
     "init": init,
     "move": move,
     "verify": verify,
+    "backup": backup,
+    "restore": restore,
+    "settle": settle,
     "experiment": experimenting.experiment,
     "diff": experimenting.diff,
     "drop": experimenting.drop,
@@ -63,6 +99,8 @@ _EXPERIMENT: Final = {"name": {"help": "the experiment, whose data branch has it
 
 _FORCE: Final = {"--force": {"action": "store_true", "help": "even if the data branch was made elsewhere"}}
 
+_FOLDER: Final = {"folder": {"type": Path, "help": "the backup; better on another machine's disk"}}
+
 OPTIONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "verify": {
         "--ref": {
@@ -70,6 +108,8 @@ OPTIONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "help": "only this branch, tag or commit; else all that any of them reaches",
         },
     },
+    "backup": _FOLDER,
+    "restore": _FOLDER,
     "experiment": {
         **_EXPERIMENT,
         **_FORCE,

@@ -7,7 +7,7 @@ import dataframely as dy
 from cv_assets.alarms.schema import Alarms
 from cv_assets.drift.schema import DriftMetrics
 from cv_assets.evaluation.schema import EvaluationReport, ReleaseDecision
-from cv_assets.frames.schema import PreparedFrames, RawFrames
+from cv_assets.frames.schema import InboxReconciliation, PreparedFrames, RawFrames
 from cv_assets.inspection.schema import Inspections, Outbox
 from cv_assets.labels.schema import Annotations, BenchmarkFrames, LabelTable, RejectedAnnotations
 from cv_assets.lookback.schema import ThresholdReplay, VerdictExplanation
@@ -18,12 +18,21 @@ from cv_assets.review.schema import Kpis, ReviewQueue, ReviewWorklist
 from cv_assets.spec.schema import ProjectSpec
 from cv_assets.splits.schema import SplitTable
 from cv_assets.training.schema import Checkpoint
-from cv_assets.upkeep.schema import BranchChanges, LakeSweep, LakeVerification
+from cv_assets.upkeep.schema import (
+    BranchChanges,
+    Erasure,
+    LakeSweep,
+    LakeVerification,
+    LetGo,
+    RetentionPlan,
+    RunPruning,
+)
 
 CONTRACTS: Final[dict[str, type[dy.Schema]]] = {
     "project_spec": ProjectSpec,
     "raw_frames": RawFrames,
     "prepared_frames": PreparedFrames,
+    "inbox_reconciliation": InboxReconciliation,
     "annotations": Annotations,
     "rejected_annotations": RejectedAnnotations,
     "benchmark_frames": BenchmarkFrames,
@@ -46,6 +55,10 @@ CONTRACTS: Final[dict[str, type[dy.Schema]]] = {
     "lake_sweep": LakeSweep,
     "lake_verification": LakeVerification,
     "branch_changes": BranchChanges,
+    "retention_plan": RetentionPlan,
+    "let_go": LetGo,
+    "erasure": Erasure,
+    "run_pruning": RunPruning,
 }
 
 

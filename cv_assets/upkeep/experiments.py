@@ -25,6 +25,7 @@ from resources.deployments import ROOT, Deployment, environment, lake_place
 from resources.lake import Lake, LakeError
 from resources.lake_names import MAIN, check_branch
 from resources.tables import KINDS, Snapshot, candidate_branch, served
+from resources.workspaces import write_workspace
 
 HOME: Final = ROOT / ".experiments"
 
@@ -203,7 +204,8 @@ def running(one: Experiment) -> Iterator[int]:
 
 def serve(one: Experiment, port: int, lock: int) -> int:
     """Run Dagster on the experiment until it is ended; its exit status. It holds the `lock`, too."""
-    dagster = (sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml")
+    workspace = write_workspace(one.dagster_home, {one.deployment.project: one.deployment.spec_file})
+    dagster = (sys.executable, "-m", "dagster", "dev", "-w", str(workspace))
     process = started(one, (*dagster, "--host", _HOST, "--port", str(port)), lock)
     # Ctrl-C reaches Dagster from the terminal; what would end this process alone is passed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

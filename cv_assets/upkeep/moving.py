@@ -17,6 +17,7 @@ from resources.lake import Change, Commit, DamagedError, Lake, LakeError, RefNot
 from resources.lake_names import MAIN
 from resources.lakefs_lake import HOOKS, LakeFSLake
 from resources.lakefs_records import make_bare, must_stand, set_branch, used_meanwhile, write_commit
+from resources.let_go import let_go
 from resources.tables import served
 
 _THREADS = 8
@@ -86,8 +87,9 @@ def server(deployment: Deployment) -> LakeFSLake:
 def move(source: Lake, target: LakeFSLake, tell: Callable[[str], None] = lambda _: None) -> Moved:
     """Bring all that the branches and tags of `source` reach to `target`; what is there already is not sent again.
 
-    `tell` hears how far it is. Raises LakeError when `target` holds work of its own, or gets some meanwhile;
-    DamagedError when an object is lost in `source` or arrives otherwise than it was sent.
+    What retention let go of stays behind: no copied commit lists it. `tell` hears how far it is. Raises LakeError when
+    `target` holds work of its own, or gets some meanwhile; DamagedError when an object is lost in `source` or arrives
+    otherwise than it was sent.
     """
     started, refs = time.monotonic(), standing(source)
     make_bare(target)
@@ -96,9 +98,10 @@ def move(source: Lake, target: LakeFSLake, tell: Callable[[str], None] = lambda 
     checked = standing(target)
     _must_be_a_copy(source, target, checked, copies)
     missing = history(source, refs.heads(), copies)
+    gone = let_go(source)
     objects = size_bytes = 0
     for number, commit in enumerate(missing, start=1):
-        brought = _bring(source, target, commit, copies)
+        brought = _bring(source, target, commit, copies, gone)
         objects, size_bytes = objects + len(brought), size_bytes + sum(brought.values())
         if number % _TOLD_EVERY == 0:
             tell(f"{number} of {len(missing)} commits, {time.monotonic() - started:.0f} s")
@@ -162,10 +165,13 @@ def _holds(lake: Lake, commit: str) -> bool:
         return False
 
 
-def _bring(source: Lake, target: LakeFSLake, commit: Commit, copies: dict[str, str]) -> dict[str, int]:
+def _bring(
+    source: Lake, target: LakeFSLake, commit: Commit, copies: dict[str, str], gone: Collection[str]
+) -> dict[str, int]:
     """Copy the commit and enter it in `copies`; the size in bytes of each object that was sent, by path."""
     sent: dict[str, int] = {}
     parent, changes = _nearest(source, commit)
+    changes = [change for change in changes if change.kind == "removed" or change.path not in gone]
     state = copies.get(parent)
     if state and changes:
         state, sent = _send(source, target, commit.id, state, changes)
@@ -186,10 +192,11 @@ def _send(
 ) -> tuple[str, dict[str, int]]:
     """A commit of `target` with the files of `commit`, which differs from `parent` by `changes`."""
     branch = f"work-move-{uuid.uuid4().hex[:8]}"
-    files = {change.path: source.fetch(commit, change.path) for change in changes}
+    files = {change.path: source.fetch(commit, change.path) for change in changes if change.kind != "removed"}
+    removed = [change.path for change in changes if change.kind == "removed"]
     target.create_branch(branch, parent)
     try:
-        state = target.commit(branch, files, f"The files of {commit}", {})
+        state = target.commit(branch, files, f"The files of {commit}", {}, removed)
     finally:
         target.delete_branch(branch)
     _must_equal(source, target, commit, state, changes, target.diff(parent, state))
@@ -199,6 +206,8 @@ def _send(
 def _must_equal(
     source: Lake, target: LakeFSLake, commit: str, copy: str, sent: list[Change], arrived: list[Change]
 ) -> None:
+    # What was let go never arrived, so that nothing is there to be removed.
+    sent, arrived = ([one for one in some if one.kind != "removed"] for some in (sent, arrived))
     paths = [change.path for change in sent]
     with ThreadPoolExecutor(_THREADS) as pool:
         before = list(pool.map(lambda path: source.sha256(commit, path), paths))

@@ -2,28 +2,35 @@
 
 An object whose name holds a sha256 must have that hash, a row that states one is held to it. The first state that is
 verified is read whole; of each other one only what differs from it, and of the commits behind one only what it no
-longer holds, so that hardly an object is read twice.
+longer holds, so that hardly an object is read twice. What the spec's retention let go of is no damage when its bytes
+are gone, and a problem while they are there.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any, Final
 
 import polars as pl
 
-from cv_assets.upkeep.schema import LakeVerification
+from cv_assets.upkeep.erasing import erase
+from cv_assets.upkeep.holdings import HASH_IN_NAME
+from cv_assets.upkeep.schema import LakeVerification, LetGo
 from cv_assets.words import counted
 from resources.lake import Commit, DamagedError, Lake, RefNotFoundError
 from resources.lake_names import MAIN
+from resources.let_go import let_go
+from resources.tables import Snapshot
 
 THREADS: Final = 8
 
-_HASH_IN_NAME: Final = r"([0-9a-f]{64})(?:\.[^/]*)?$"
 _RESTORE: Final = "Restore the object from a backup of the lake: any copy with the right sha256 is right."
+_STILL_THERE: Final = "It was let go, and its bytes are still there."
+_ERASE: Final = "Launch the job let_go or sweep_lake: either goes on with the erasure."
 _ASK: Final = "Nothing in the product does this: find out who wrote there, and publish the table again."
 
 
@@ -75,12 +82,16 @@ _STORED: Final = {"path": pl.String, "sha256": pl.String, "wrong": pl.String}
 
 @dataclass(frozen=True)
 class Verification:
-    """What was looked at, and what is wrong: rows of LakeVerification. `pointing` counts rows that name an object."""
+    """What was looked at, and what is wrong: rows of LakeVerification. `pointing` counts rows that name an object.
+
+    `let_go` counts the objects that retention let go of.
+    """
 
     states: int
     objects: int
     pointing: int
     problems: pl.DataFrame
+    let_go: int = 0
 
 
 def verify(lake: Lake, ref: str = "") -> Verification:
@@ -97,7 +108,22 @@ def verify(lake: Lake, ref: str = "") -> Verification:
             walk.visit(head)
             if not ref:
                 walk.look_behind(head)
-        return Verification(len(walk.visited), walk.objects, walk.pointing, _sorted(walk.problems))
+    gone, still_there = _let_go(lake)
+    damage = [one.filter(~pl.col("path").is_in(gone)) for one in walk.problems]
+    problems = _sorted([*damage, still_there])
+    return Verification(len(walk.visited), walk.objects, walk.pointing, problems, len(gone))
+
+
+def _let_go(lake: Lake) -> tuple[list[str], pl.DataFrame]:
+    """What was let go, and the problems of what of it is still there."""
+    main = lake.resolve(MAIN)
+    try:
+        rows = Snapshot(lake, main).table("let_go", or_empty=LetGo)
+        still = erase(lake, rows, datetime.now(UTC), dry_run=True).filter(outcome="would go")
+        gone = sorted(let_go(lake))
+    except (OSError, pl.exceptions.PolarsError):  # the table itself is damaged, which is a problem by then
+        return [], _problems([])
+    return gone, _problems([(main, path, "", "", 0, _STILL_THERE, _ERASE) for path in still["path"]])
 
 
 def _heads(lake: Lake) -> list[str]:
@@ -245,7 +271,7 @@ class _Walk:
 
 def misnamed(commit: str, stored: pl.DataFrame, pointing: pl.DataFrame) -> pl.DataFrame:
     """Problems of objects by themselves: bytes that are not those of the name, and damage that no row points to."""
-    wrong = stored.with_columns(named=pl.col("path").str.extract(_HASH_IN_NAME)).filter(
+    wrong = stored.with_columns(named=pl.col("path").str.extract(HASH_IN_NAME)).filter(
         (pl.col("named") != pl.col("sha256"))
         | (pl.col("wrong").is_not_null() & ~pl.col("path").is_in(pointing["path"].implode()))
     )
@@ -287,7 +313,8 @@ def in_words(found: Verification) -> str:
     about = found.problems["path"].n_unique()
     wrong = f"{counted(found.problems.height, 'problem')} with {counted(about, 'object')}"
     sound = "all is as it was written"
-    return f"{read}, {counted(found.pointing, 'row')} followed: {wrong if about else sound}."
+    gone = f"; {counted(found.let_go, 'object')} let go" if found.let_go else ""
+    return f"{read}, {counted(found.pointing, 'row')} followed: {wrong if about else sound}{gone}."
 
 
 def told(problem: Mapping[str, Any]) -> str:

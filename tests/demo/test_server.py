@@ -22,7 +22,7 @@ from resources.tables import Tables
 CODE = """
 import dagster as dg
 
-candidates = dg.DynamicPartitionsDefinition(name="candidates")
+candidates = dg.DynamicPartitionsDefinition(name="small_candidates")
 
 
 class Request(dg.Config):

@@ -62,3 +62,22 @@ def test_a_key_of_the_lakefs_that_is_not_set_is_named_with_what_to_do(
     monkeypatch.setenv(missing, "") if empty else monkeypatch.delenv(missing)
     with pytest.raises(LakeError, match=f"{missing} is not set: set it .* or unset"):
         open_lake(deployment)
+
+
+@pytest.mark.parametrize("variable", ["CV_APPROVAL_KEY", "CV_PROXY_SECRET"])
+def test_a_secret_that_can_be_guessed_is_refused_and_none_is_ever_shown(monkeypatch, variable):
+    monkeypatch.setenv(variable, "hunter2")
+    with pytest.raises(
+        ValueError, match=rf"{variable} has 7 characters and could be guessed: give it 32"
+    ) as refused:
+        current()
+    assert "hunter2" not in str(refused.value)
+    monkeypatch.setenv(variable, "0123456789abcdef" * 2)
+    assert "0123456789abcdef" not in repr(current())
+
+
+def test_the_door_launches_runs_at_the_ui_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("DAGSTER_URL", "http://127.0.0.1:3000/")
+    assert current().graphql_url == "http://127.0.0.1:3000/graphql"
+    monkeypatch.setenv("CV_GRAPHQL_URL", "http://webserver:3000/graphql")
+    assert current().graphql_url == "http://webserver:3000/graphql"

@@ -64,7 +64,7 @@ class EmbeddedStorage:
         """After its last object, with the commit made and the branch about to move."""
         lake = GitLake(self._root)
         repo, head = lake._repo(), lake._head(branch)
-        written = {path: lake._store(content) for path, content in files.items()}
+        written = lake._store(files)
         tree = git_trees.put(repo, head.tree, written)
         commit = embedded._write_commit(repo, tree, [head.id], "killed", {})
         unfinished = self._root / "repo.git/lfs/tmp/unfinished"

@@ -27,13 +27,15 @@ HELLO = Notice("Failed: retrain", "Run 1a2b3c4d failed", failed=True)
 
 
 def test_a_run_that_ended_well_with_green_checks_is_not_told():
-    assert notice(Ended(RUN, "receive", "d12"), URL) is None
+    assert notice(Ended(RUN, "receive", "d12"), "plant", URL) is None
 
 
 def test_a_failed_run_is_told_with_step_error_what_to_do_and_link():
-    told = notice(Ended(RUN, "receive", "d12", failed=True, errors=("outbox: the disk is full",)), URL)
+    told = notice(
+        Ended(RUN, "receive", "d12", failed=True, errors=("outbox: the disk is full",)), "plant", URL
+    )
     assert told == Notice(
-        "Failed: receive of d12",
+        "[plant] Failed: receive of d12",
         "Run 1a2b3c4d failed:\n- outbox: the disk is full\n"
         "It is not tried again by itself. Read why in the run, mend it, then re-execute it from failure.\n\n"
         f"http://127.0.0.1:3000/runs/{RUN}",
@@ -42,26 +44,26 @@ def test_a_failed_run_is_told_with_step_error_what_to_do_and_link():
 
 
 def test_a_person_is_called_when_the_retries_are_used_up():
-    told = notice(Ended(RUN, "retrain", "drift-r1-1", failed=True, retries=2, max_retries=2), URL)
-    assert told.title == "A person is needed: retrain of drift-r1-1 failed 3 times"
+    told = notice(Ended(RUN, "retrain", "drift-r1-1", failed=True, retries=2, max_retries=2), "plant", URL)
+    assert told.title == "[plant] A person is needed: retrain of drift-r1-1 failed 3 times"
     assert told.text.startswith(
         "Run 1a2b3c4d failed, after 2 retries\nIts retries are used up: it is not tried again by itself."
     )
 
 
 def test_a_person_is_called_again_when_a_re_execution_by_hand_fails():
-    told = notice(Ended(RUN, "retrain", "drift-r1-1", failed=True, max_retries=2), URL)
-    assert told.title == "A person is needed: retrain of drift-r1-1 failed"
+    told = notice(Ended(RUN, "retrain", "drift-r1-1", failed=True, max_retries=2), "plant", URL)
+    assert told.title == "[plant] A person is needed: retrain of drift-r1-1 failed"
 
 
 def test_a_failed_run_that_is_retried_is_not_told():
-    assert notice(Ended(RUN, "retrain", failed=True, will_retry=True, max_retries=2), URL) is None
+    assert notice(Ended(RUN, "retrain", failed=True, will_retry=True, max_retries=2), "plant", URL) is None
 
 
 def test_a_check_of_a_run_that_is_retried_is_told_for_the_retry_does_not_ask_it_again():
     ended = Ended(RUN, "retrain", failed=True, will_retry=True, max_retries=2, checks=(NOVELTY,))
-    told = notice(ended, URL)
-    assert told.title == "no_alarm_is_open: retrain"
+    told = notice(ended, "plant", URL)
+    assert told.title == "[plant] no_alarm_is_open: retrain"
     assert "Run 1a2b3c4d failed\nDagster tries it again by itself: 1 of 2." in told.text
     assert not told.failed
 
@@ -69,8 +71,8 @@ def test_a_check_of_a_run_that_is_retried_is_told_for_the_retry_does_not_ask_it_
 def test_failed_checks_of_one_run_are_one_notice_with_asset_partition_and_sentence():
     blurred = FailedCheck("raw_frames", "few_are_rejected", "12 of 60 are rejected", "d12")
     refused = FailedCheck("label_table", "frames_are_known", "2 frames\nare unknown", refuses=True)
-    told = notice(Ended(RUN, "receive", "d12", checks=(NOVELTY, blurred, refused)), URL)
-    assert told.title == "no_alarm_is_open, few_are_rejected, frames_are_known: receive of d12"
+    told = notice(Ended(RUN, "receive", "d12", checks=(NOVELTY, blurred, refused)), "plant", URL)
+    assert told.title == "[plant] no_alarm_is_open, few_are_rejected, frames_are_known: receive of d12"
     assert told.text == (
         "3 checks failed:\n"
         "- alarms, no_alarm_is_open: drift-r1 is open: novelty in d12 and d13\n"
@@ -82,7 +84,7 @@ def test_failed_checks_of_one_run_are_one_notice_with_asset_partition_and_senten
 
 def test_many_checks_and_long_sentences_are_cut_and_say_so():
     checks = tuple(FailedCheck("a", f"check_{number}", "x" * 1000) for number in range(13))
-    text = notice(Ended(RUN, "receive", checks=checks), URL).text
+    text = notice(Ended(RUN, "receive", checks=checks), "plant", URL).text
     assert "check_9" in text
     assert "check_10" not in text
     assert "- and 3 more\n" in text

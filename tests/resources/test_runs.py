@@ -5,15 +5,13 @@ import uuid
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from resources.partitions import OURS, PROJECT
 from resources.runs import (
     is_tried_again,
     newest_run,
     newest_runs,
     number_in,
-    ours,
     run_groups,
     run_with_key,
     unfinished,
@@ -32,7 +30,7 @@ def run(instance):
             status=status,
             root_run_id=root,
             parent_run_id=of.run_id if of else None,
-            tags={"dagster/partition": "drift-r1-1", **tags},
+            tags={**OURS, "dagster/partition": "drift-r1-1", **tags},
         )
         return instance.add_run(one)
 
@@ -85,36 +83,19 @@ def test_a_group_in_which_one_ended_well_did_whatever_was_run_again_after_it(ins
 def test_groups_come_newest_first_and_other_jobs_stay_out(instance, run):
     old = run(ENDED_WELL)
     new = run(STARTED)
-    instance.add_run(dg.DagsterRun(job_name="release", run_id=str(uuid.uuid4())))
+    instance.add_run(dg.DagsterRun(job_name="release", run_id=str(uuid.uuid4()), tags=OURS))
     assert [one.root for one in run_groups(instance, "retrain")] == [new.run_id, old.run_id]
 
 
-def test_what_another_code_location_runs_under_the_same_names_is_not_ours(instance):
-    for place in ("plant a", "plant b"):
-        tags = {
-            ".dagster/repository": f"__repository__@{place}",
-            "dagster/partition": "drift-r1-1",
-            "dagster/run_key": "drift-r1-1",
-        }
-        instance.add_run(dg.DagsterRun(job_name="retrain", run_id=place, status=STARTED, tags=tags))
-    mine = {".dagster/repository": "__repository__@plant a"}
-    assert [one.root for one in run_groups(instance, "retrain", mine)] == ["plant a"]
-    assert newest_run(instance, "retrain", mine).run_id == "plant a"
-    assert newest_runs(instance, "retrain", ["drift-r1-1"], mine)["drift-r1-1"].run_id == "plant a"
-    assert run_with_key(instance, "drift-r1-1", mine).run_id == "plant a"
-    assert unfinished(instance, "retrain", mine) == 1
-    assert len(run_groups(instance, "retrain")) == unfinished(instance, "retrain") == 2
-
-
-def test_our_runs_are_known_by_the_tag_that_dagster_stores_with_them(instance):
-    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="cv.py"), location_name="plant a")
-    origin = RemoteRepositoryOrigin(location, "__repository__").get_job_origin("retrain")
-    instance.add_run(dg.DagsterRun(job_name="retrain", run_id="a", remote_job_origin=origin))
-    context = dg.SensorEvaluationContext(
-        None, None, None, None, None, "__repository__", instance=instance, code_location_origin=location
-    )
-    assert newest_run(instance, "retrain", ours(context)).run_id == "a"
-    assert ours(dg.build_sensor_context(instance=instance)) == {}
+def test_what_another_project_runs_under_the_same_names_is_not_ours(instance):
+    for project in (PROJECT, "plant_b"):
+        tags = {"project": project, "dagster/partition": "drift-r1-1", "dagster/run_key": "drift-r1-1"}
+        instance.add_run(dg.DagsterRun(job_name="retrain", run_id=project, status=STARTED, tags=tags))
+    assert [one.root for one in run_groups(instance, "retrain")] == [PROJECT]
+    assert newest_run(instance, "retrain").run_id == PROJECT
+    assert newest_runs(instance, "retrain", ["drift-r1-1"])["drift-r1-1"].run_id == PROJECT
+    assert run_with_key(instance, "drift-r1-1").run_id == PROJECT
+    assert unfinished(instance, "retrain") == 1
 
 
 @pytest.mark.parametrize(

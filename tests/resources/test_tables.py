@@ -99,8 +99,8 @@ class World:
         self.lake, self.instance = lake, instance
         self.deployment = deployment
         self.use(lake)
-        instance.add_dynamic_partitions("deliveries", ["d1", "d2"])
-        instance.add_dynamic_partitions("candidates", ["c1"])
+        instance.add_dynamic_partitions(deliveries.name, ["d1", "d2"])
+        instance.add_dynamic_partitions(candidates.name, ["c1"])
 
     def use(self, lake):
         self.tables = Tables(self.deployment, lake)

@@ -12,7 +12,7 @@ from jobs.receive import receive
 from resources import lakefs_connection
 from resources.lake import LakeUnreachableError
 from resources.lakefs_lake import LakeFSLake
-from resources.partitions import deliveries
+from resources.partitions import OURS, asset_key, deliveries, in_project
 from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 
@@ -57,7 +57,7 @@ def tick(instance, resources):
 @pytest.fixture
 def job(resources):
     assets = [project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics]
-    defs = dg.Definitions(assets=assets, jobs=[receive], resources=resources)
+    defs = dg.Definitions(assets=in_project(assets), jobs=[receive], resources=resources)
     return defs.resolve_job_def("receive")
 
 
@@ -104,7 +104,7 @@ def test_a_delivery_whose_tick_died_before_its_run_was_launched_is_requested_aga
 def test_a_delivery_in_flight_is_not_requested_again(spec_in_force, drop, tick, instance, job):
     drop(name(1, of=1))
     (request,) = tick(2).run_requests
-    run = instance.create_run_for_job(job, tags={"dagster/partition": request.partition_key})
+    run = instance.create_run_for_job(job, tags={**OURS, "dagster/partition": request.partition_key})
     assert tick().skip_message == f"{request.partition_key} is being taken in by run {run.run_id}."
 
 
@@ -126,6 +126,24 @@ def test_a_failed_delivery_waits_for_a_person_and_can_be_taken_in_again(
     assert tick().skip_message == "1 published file was put away."
 
 
+def test_a_run_whose_process_died_is_tried_again_and_takes_its_place_among_those_at_once(
+    spec_in_force, drop, tick, instance, job
+):
+    drop(*(name(1, group=f"m{group:02d}", of=1) for group in range(5)))
+    requests = tick(2).run_requests
+    assert {request.tags["dagster/max_retries"] for request in requests} == {"2"}
+    assert {request.tags["dagster/retry_on_asset_or_op_failure"] for request in requests} == {"false"}
+    for request in requests:
+        run = instance.create_run_for_job(job, tags={**OURS, "dagster/partition": request.partition_key})
+    instance.report_run_failed(run)
+    instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+    said = tick().skip_message
+    assert f"The process of run {run.run_id} of {request.partition_key} died; Dagster tries it again." in said
+    assert "1 more wait until fewer than 4 are being taken in." in said
+    again = instance.create_run_for_job(job, tags=run.tags, root_run_id=run.run_id, parent_run_id=run.run_id)
+    assert f"{request.partition_key} is being taken in by run {again.run_id}." in tick().skip_message
+
+
 def test_a_delivery_whose_run_failed_between_its_tables_says_which_are_missing(
     spec_in_force, drop, tick, run, deployment
 ):
@@ -139,12 +157,12 @@ def test_a_delivery_whose_run_failed_between_its_tables_says_which_are_missing(
         "frames are safe in the lake. 1 published file was put away."
     )
     (deployment.data_dir / "outbox").unlink()
-    told = run(request.partition_key, asset_selection=[dg.AssetKey("outbox")])
+    told = run(request.partition_key, asset_selection=[asset_key("outbox")])
     assert tick().skip_message == (
         f"Run {told.run_id} ended well, but {request.partition_key} is not finished here: materialize drift_metrics of "
         "this partition."
     )
-    assert run(request.partition_key, asset_selection=[dg.AssetKey("drift_metrics")]).success
+    assert run(request.partition_key, asset_selection=[asset_key("drift_metrics")]).success
     assert tick().skip_message == "The inbox is empty."
 
 
@@ -154,7 +172,7 @@ def test_a_delivery_that_was_taken_in_before_it_could_be_inspected_says_what_to_
     drop(name(1, of=1))
     (request,) = tick(2).run_requests
     taken = run(
-        request.partition_key, asset_selection=[dg.AssetKey("raw_frames"), dg.AssetKey("prepared_frames")]
+        request.partition_key, asset_selection=[asset_key("raw_frames"), asset_key("prepared_frames")]
     )
     assert tick().skip_message.startswith(
         f"Run {taken.run_id} ended well, but {request.partition_key} is not finished here: materialize inspections, "

@@ -10,7 +10,7 @@ from make_labels import coco, imports_great_expectations, publish
 from cv_assets.labels.assets import annotations, benchmark_frames, label_table, rejected_annotations
 from cv_assets.spec.assets import project_spec
 from jobs.take_labels import take_labels
-from resources.partitions import exports
+from resources.partitions import exports, in_project
 from sensors.new_exports import new_exports
 
 pytestmark = imports_great_expectations
@@ -42,7 +42,7 @@ def tick(tables, deployment, instance):
 @pytest.fixture
 def run_job(resources, instance):
     defs = dg.Definitions(
-        assets=[project_spec, annotations, rejected_annotations, benchmark_frames, label_table],
+        assets=in_project([project_spec, annotations, rejected_annotations, benchmark_frames, label_table]),
         jobs=[take_labels],
         resources=resources,
     )

@@ -119,7 +119,7 @@ def test_without_a_channel_the_tick_says_so_and_nothing_is_told_later(look, refr
     assert look() == nobody
     assert look(listener) == NOTHING
     refresh(error="the disk is full again")
-    assert look(listener) == "Channel 1 was told: Failed: refresh."
+    assert look(listener) == "Channel 1 was told: [solar_cells] Failed: refresh."
     assert len(listener.told) == 1
 
 
@@ -132,7 +132,7 @@ def test_what_failed_before_the_first_look_is_not_told(look, refresh, listener):
 def test_a_failed_run_is_told_once_with_its_link(look, refresh, listener):
     look(listener)
     run_id = refresh(kpi_error="the disk is full")
-    assert look(listener) == "Channel 1 was told: Failed: refresh."
+    assert look(listener) == "Channel 1 was told: [solar_cells] Failed: refresh."
     assert look(listener) == NOTHING
     (told,) = listener.told
     assert f"Run {run_id[:8]} failed:\n- kpis: the disk is full\n" in told["message"]
@@ -143,7 +143,7 @@ def test_a_failed_run_is_told_once_with_its_link(look, refresh, listener):
 def test_a_mistyped_tag_of_a_run_keeps_nothing_from_people(look, refresh, listener):
     look(listener)
     refresh(error="the disk is full", tags={"dagster/max_retries": "many"})
-    assert look(listener) == "Channel 1 was told: Failed: refresh."
+    assert look(listener) == "Channel 1 was told: [solar_cells] Failed: refresh."
 
 
 def test_a_run_that_ended_well_is_told_when_a_check_failed_even_one_that_only_warns(look, refresh, listener):
@@ -151,7 +151,7 @@ def test_a_run_that_ended_well_is_told_when_a_check_failed_even_one_that_only_wa
     refresh()
     assert look(listener) == NOTHING
     refresh(said="drift-r1 is open")
-    assert look(listener) == "Channel 1 was told: no_alarm_is_open: refresh."
+    assert look(listener) == "Channel 1 was told: [solar_cells] no_alarm_is_open: refresh."
     assert "- alarms, no_alarm_is_open: drift-r1 is open\n" in listener.told[0]["message"]
 
 
@@ -170,7 +170,11 @@ def test_runs_that_ended_between_two_looks_are_told_one_by_one(look, refresh, li
         refresh(said=said)
     refresh(error="the disk is full")
     assert look(listener).count("was told") == 3
-    assert listener.titles == ["no_alarm_is_open: refresh", "no_alarm_is_open: refresh", "Failed: refresh"]
+    assert [title.removeprefix("[solar_cells] ") for title in listener.titles] == [
+        "no_alarm_is_open: refresh",
+        "no_alarm_is_open: refresh",
+        "Failed: refresh",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:Specifying a partitions_def on an AssetCheckSpec")
@@ -212,7 +216,7 @@ def test_a_run_that_dagster_retries_is_told_once_its_retries_are_used_up(look, r
     again = {"dagster/root_run_id": first, "dagster/parent_run_id": first, "dagster/retry_number": "1"}
     second = refresh(error="no memory", tags=tags | again)
     instance.add_run_tags(second, {"dagster/will_retry": "false"})
-    assert look(listener) == "Channel 1 was told: A person is needed: refresh failed 2 times."
+    assert look(listener) == "Channel 1 was told: [solar_cells] A person is needed: refresh failed 2 times."
     assert (
         "after 1 retry:\n- alarms: OSError: no memory\nIts retries are used up" in listener.told[0]["message"]
     )
@@ -258,7 +262,7 @@ def test_a_channel_that_refuses_fails_the_ticks_and_is_told_once_it_answers(look
     listener.answer = 200
     refresh(said="drift-r1 is open")
     look(listener, later=8)
-    assert listener.titles == ["Failed: refresh", "no_alarm_is_open: refresh"]
+    assert listener.titles == ["[solar_cells] Failed: refresh", "[solar_cells] no_alarm_is_open: refresh"]
     assert look(listener) == NOTHING
 
 
@@ -287,7 +291,7 @@ def test_a_notice_that_is_always_refused_is_given_up_after_an_hour_and_the_next_
     assert "That was 6 times in a row. It is tried again" in said
     assert "That was 7 times in a row, 1 notice is given up." in look(listener, later=600)
     listener.answer = 200
-    assert look(listener, later=600) == "Channel 1 was told: no_alarm_is_open: refresh."
+    assert look(listener, later=600) == "Channel 1 was told: [solar_cells] no_alarm_is_open: refresh."
     refresh(error="the disk is full")
     look(listener)
     first, second = (one["message"] for one in listener.told)
@@ -305,7 +309,7 @@ def test_one_channel_that_is_down_keeps_nothing_from_the_other(look, refresh, li
         refresh(error="first")
         said = look(other, listener)
         assert said.startswith("Channel 1 of CV_NOTIFY (JSON) did not take a notice")
-        assert said.endswith("what is newer waits. Channel 2 was told: Failed: refresh.")
+        assert said.endswith("what is newer waits. Channel 2 was told: [solar_cells] Failed: refresh.")
         with pytest.raises(ConnectionError, match=r"^Channel 1 of CV_NOTIFY"):
             look(other, listener)
         refresh(error="second")
@@ -348,7 +352,7 @@ def test_a_channel_whose_url_is_corrected_in_its_place_is_told_what_it_missed(lo
     listener.answer = 401
     look(listener, key="mistyped")
     listener.answer = 200
-    assert look(listener, key="hunter2") == "Channel 1 was told: Failed: refresh."
+    assert look(listener, key="hunter2") == "Channel 1 was told: [solar_cells] Failed: refresh."
 
 
 def test_a_url_that_is_none_is_said_and_the_other_channel_is_told(

@@ -8,6 +8,7 @@ from by_hand import edit_spec
 from make_retraining import DRIFT, KPI, STATION, Plant
 from run_results import checks
 
+from resources.partitions import OURS, candidates
 from sensors.retrain_on_alarms import retrain_on_drift, retrain_on_kpi
 
 FAILED, STARTED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
@@ -54,7 +55,7 @@ def test_an_alarm_with_enough_fresh_labels_is_requested_with_all_that_its_run_ne
             }
         }
     }
-    assert plant.instance.has_dynamic_partition("candidates", candidate)
+    assert plant.instance.has_dynamic_partition(candidates.name, candidate)
 
 
 def test_both_sensors_look_every_few_seconds_and_run_from_the_start():
@@ -147,7 +148,7 @@ def test_a_failed_run_waits_for_its_retries_and_then_names_itself_for_a_person(p
         f"Run {first.run_id} of drift-r1-1 ended as failure after 1 try, and Dagster tries it again" in said
     )
     last = first.dagster_run
-    group = {"dagster/partition": "drift-r1-1", "dagster/root_run_id": first.run_id, **request.tags}
+    group = {**OURS, "dagster/partition": "drift-r1-1", "dagster/root_run_id": first.run_id, **request.tags}
     for retry in ("1", "2"):
         last = plant.instance.add_run(
             dg.DagsterRun(
@@ -199,12 +200,8 @@ def test_of_two_sensors_that_asked_at_once_one_gives_way_and_asks_again_later(pl
     assert plant.tick(retrain_on_kpi).run_requests[0].run_key == "kpi-r1-overkill-2"
 
 
-def test_a_training_of_another_code_location_is_not_waited_for(plant, monkeypatch):
-    tag = ".dagster/repository"
-    tags = {"dagster/partition": "drift-r1-1", tag: "plant b"}
-    plant.instance.add_run(dg.DagsterRun("retrain", run_id=str(uuid.uuid4()), status=STARTED, tags=tags))
+def test_a_training_of_another_project_is_not_waited_for(plant):
+    plant.record(STARTED, "drift-r1-1", project="plant_b")
     plant.alarms(DRIFT)
-    assert "one training at a time" in plant.tick(retrain_on_drift)
-    monkeypatch.setattr("sensors.retrain_on_alarms.ours", lambda _: {tag: "plant a"})
     (request,) = plant.tick(retrain_on_drift).run_requests
     assert request.run_key == "drift-r1-1"

@@ -8,6 +8,7 @@ import pytest
 from make_retraining import DRIFT, Plant
 
 from cv_assets.spec.drift import Retraining
+from resources.partitions import candidates
 from sensors.retrain_on_schedule import retrain_on_schedule
 
 FIRST_OF_MARCH = datetime(2026, 3, 1, 5, tzinfo=UTC)
@@ -62,7 +63,7 @@ def test_enough_labels_that_no_training_has_seen_are_a_reason(plant, tick):
         "dagster/max_retries": "2",
         "dagster/retry_strategy": "FROM_FAILURE",
     }
-    assert plant.instance.has_dynamic_partition("candidates", request.partition_key)
+    assert plant.instance.has_dynamic_partition(candidates.name, request.partition_key)
     assert plant.run(request).success
     row = plant.tables.head().table("training_request", "schedule-20260301T0500-1").row(0, named=True)
     assert (row["reason"], row["evidence"]) == ("schedule", "schedule-20260301T0500")

@@ -19,10 +19,12 @@ from cv_assets.review.assets import kpis, review_queue, review_worklist
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import load_spec, to_table
 from jobs.refresh import refresh
+from resources.partitions import OURS, asset_key, in_project
 from resources.tables import parquet, table_path
 from sensors.review_changes import review_changes
 
 MADE = [review_queue, review_worklist, kpis, alarms]
+ASSETS = in_project([project_spec, *MADE])
 UP_TO_DATE = "The queue is up to date: 1 open, 0 unresolved, 0 overdue, 0 more due today."
 
 
@@ -45,7 +47,7 @@ def tick(tables, deployment, instance):
 
 @pytest.fixture
 def run_job(resources, instance):
-    defs = dg.Definitions(assets=[project_spec, *MADE], jobs=[refresh], resources=resources)
+    defs = dg.Definitions(assets=ASSETS, jobs=[refresh], resources=resources)
 
     def run(request=None):
         # The daemon tags a run with the key that it was requested under.
@@ -257,7 +259,7 @@ def test_kpis_and_alarms_are_requested_when_the_queue_alone_was_made(
 ):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
-    materialize([project_spec, review_queue, review_worklist], selection=[review_queue, review_worklist])
+    materialize(ASSETS, selection=[asset_key("review_queue"), asset_key("review_worklist")])
     request = tick()
     assert request.tags["why"] == "not made with the queue: kpis and alarms"
     assert run_job(request).success
@@ -267,7 +269,9 @@ def test_kpis_and_alarms_are_requested_when_the_queue_alone_was_made(
 def test_one_refresh_runs_at_a_time(tables, spec, inspect, tick, instance):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
-    run = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    run = dg.DagsterRun(
+        job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=OURS
+    )
     instance.add_run(run)
     assert tick() == f"Run {run.run_id} is refreshing the queue, KPIs and alarms."
 
@@ -278,7 +282,9 @@ def test_while_deliveries_follow_one_another_a_refresh_waits_for_the_last_but_no
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
     instance.add_run(
-        dg.DagsterRun(job_name="receive", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+        dg.DagsterRun(
+            job_name="receive", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=OURS
+        )
     )
     assert run_job(tick()).success, "the first one waits for nothing"
     inspect("d2", "low_confidence")
@@ -298,7 +304,9 @@ def test_a_refresh_waits_for_label_exports_too_and_counts_from_when_it_saw_the_f
     assert run_job(tick()).success
     for job in ("receive", "take_labels"):
         instance.add_run(
-            dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+            dg.DagsterRun(
+                job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=OURS
+            )
         )
     inspect("d2", "low_confidence")
     assert "1 delivery and 1 label export are being taken in: all is made again when they" in tick()
@@ -376,14 +384,14 @@ def test_a_failed_refresh_is_not_named_once_another_run_did_its_work(
         "refresh",
         run_id=str(uuid.uuid4()),
         status=dg.DagsterRunStatus.FAILURE,
-        tags={"dagster/run_key": tick().run_key},
+        tags={**OURS, "dagster/run_key": tick().run_key},
     )
     instance.add_run(failed)
     assert tick().startswith(f"Run {failed.run_id} did not refresh the queue")
     if by == "the job launched by hand":
         assert run_job().success
     else:
-        materialize([project_spec, *MADE], selection=MADE)
+        materialize(ASSETS, selection=[asset_key(one.key.path[-1]) for one in MADE])
     assert tick() == UP_TO_DATE
 
 
@@ -394,7 +402,7 @@ def test_the_worklist_is_requested_when_the_queue_alone_was_materialized(
     inspect("d1", "low_confidence")
     run_job(tick())
     inspect("d2", "low_confidence")
-    materialize([project_spec, review_queue], selection=[review_queue])
+    materialize(ASSETS, selection=[asset_key("review_queue")])
     request = tick()
     assert request.tags["why"] == (
         "the worklist does not ask what the queue does; not made with the queue: kpis and alarms"
@@ -443,17 +451,13 @@ def test_an_item_that_came_due_without_an_answer_is_requested_once(tables, spec,
     assert tick() == "The queue is up to date: 1 open, 0 unresolved, 1 overdue, 0 more due today."
 
 
-def test_what_another_code_location_runs_under_the_same_names_is_neither_waited_for_nor_told(
-    tables, spec, inspect, instance, deployment, monkeypatch
+def test_what_another_project_runs_under_the_same_names_is_neither_waited_for_nor_told(
+    tables, spec, inspect, tick, instance
 ):
     publish(tables, spec=spec)
     inspect("d1", "low_confidence")
-    tag = ".dagster/repository"
     theirs = dg.DagsterRun(
-        "refresh", run_id="theirs", status=dg.DagsterRunStatus.STARTED, tags={tag: "plant b"}
+        "refresh", run_id="theirs", status=dg.DagsterRunStatus.STARTED, tags={"project": "plant_b"}
     )
     instance.add_run(theirs)
-    monkeypatch.setattr("sensors.review_changes.ours", lambda _: {tag: "plant a"})
-    context = dg.build_sensor_context(instance=instance)
-    result = review_changes(context, tables=tables, deployment=deployment)
-    assert isinstance(result, dg.RunRequest)
+    assert tick().tags["why"] == "1 delivery was inspected (d1)"

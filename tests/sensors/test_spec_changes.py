@@ -6,6 +6,7 @@ from by_hand import edit_spec
 
 from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import digest, load_spec
+from resources.partitions import OURS
 from sensors.spec_changes import spec_changes
 
 
@@ -49,15 +50,23 @@ def test_a_file_with_mistakes_is_told_in_full_and_requests_nothing(tick, deploym
 def test_a_spec_that_could_not_be_published_is_told_and_not_tried_again(tick, materialize, deployment):
     edit_spec(deployment, "input_size: 112", "input_size: 113")
     version = digest(load_spec(deployment.spec_file))
-    run = materialize([project_spec], tags={"dagster/run_key": tick().run_key}, raise_on_error=False)
+    run = materialize([project_spec], tags={**OURS, "dagster/run_key": tick().run_key}, raise_on_error=False)
     assert tick().skip_message.startswith(f"Run {run.run_id} did not publish version {version} (failure)")
     edit_spec(deployment, "input_size: 113", "input_size: 112")
     assert isinstance(tick(), dg.RunRequest)
 
 
+def test_a_spec_of_another_name_is_not_published_over_this_project_s(tick, materialize, deployment):
+    materialize([project_spec])
+    edit_spec(deployment, "name: solar_cells", "name: sun_cells")
+    assert tick().skip_message.startswith(
+        "This data is of project solar_cells, and the spec is now named sun_cells, which is another project"
+    )
+
+
 def test_a_publication_under_way_is_waited_for(tick, instance, spec):
     run = dg.DagsterRun(
-        "publish_spec", tags={"dagster/run_key": tick().run_key}, status=dg.DagsterRunStatus.STARTED
+        "publish_spec", tags={**OURS, "dagster/run_key": tick().run_key}, status=dg.DagsterRunStatus.STARTED
     )
     instance.add_run(run)
     assert tick().skip_message == f"Run {run.run_id} is publishing version {digest(spec)}."

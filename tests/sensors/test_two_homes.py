@@ -14,7 +14,7 @@ from cv_assets.inspection.assets import inspections, outbox
 from cv_assets.spec.assets import project_spec
 from jobs.receive import receive
 from proofs.pictures import drop
-from resources.partitions import deliveries
+from resources.partitions import deliveries, in_project
 from resources.tables import Tables
 from sensors.new_deliveries import new_deliveries
 from sensors.retrain_on_alarms import retrain_on_drift
@@ -29,9 +29,9 @@ class Home:
         self.instance = dg.DagsterInstance.ephemeral()
         tables = Tables(deployment, lake)
         self.resources = {"io_manager": tables, "tables": tables, "deployment": deployment}
-        self.job = dg.Definitions(assets=ASSETS, jobs=[receive], resources=self.resources).resolve_job_def(
-            "receive"
-        )
+        self.job = dg.Definitions(
+            assets=in_project(ASSETS), jobs=[receive], resources=self.resources
+        ).resolve_job_def("receive")
         self.waiting = []
 
     def tick(self):

@@ -73,6 +73,23 @@ def take_in(materialize):
     return run
 
 
+def test_a_delivery_of_which_frames_were_let_go_is_made_again_without_them(deliver, take_in, tables):
+    key = deliver({name(number): make_frames.png(cell(number)) for number in (1, 2, 3)})
+    take_in(key)
+    before = tables.head()
+    raw, prepared = before.table("raw_frames", key), before.table("prepared_frames", key)
+    path, *_ = raw.filter(part="m01c001")["path"]
+    gone = pl.DataFrame({"path": [path], "rule": ["frames_days: 30"], "let_go_at": [raw["received_at"][0]]})
+    tables.lake.create_branch("goes", before.commit)
+    commit = tables.lake.commit("goes", {"tables/let_go.parquet": parquet(gone)}, "let go", {}, [path])
+    tables.lake.merge(commit, "main", "let go", {})
+    before.fetch(path).unlink()
+    assert take_in(key).success
+    head = tables.head()
+    assert path not in head.lake.paths(head.commit)
+    assert head.table("prepared_frames", key).sort("capture_id").equals(prepared.sort("capture_id"))
+
+
 def test_every_file_of_a_delivery_is_a_row_whether_or_not_it_is_a_good_picture(deliver, take_in, tables):
     files = {
         name(1): make_frames.png(cell()),

@@ -99,7 +99,9 @@ def test_any_bytes_have_a_header_or_are_unreadable(start, rest):
     assert header.height >= 1
 
 
-def test_a_mapped_file_reads_like_its_bytes(tmp_path):
+@pytest.mark.parametrize("read_whole_below", [1, 1 << 20])
+def test_a_mapped_file_reads_like_its_bytes(tmp_path, monkeypatch, read_whole_below):
+    monkeypatch.setattr("cv_assets.frames.headers._SMALL", read_whole_below)
     file = tmp_path / "frame.tiff"
     for content in (make_frames.tiff(WIDE), make_frames.jpeg(WIDE), make_frames.png(WIDE)):
         file.write_bytes(content)

@@ -339,6 +339,7 @@ def test_a_file_rewritten_while_it_was_put_away_goes_back(line):
     (delivery,) = line.tick(2).closed
     claimed = delivery.files["a.png"]
     line.drop("a.png", b"other")
+    (line.box.taken / delivery.key).mkdir(parents=True)
     assert line.box._move("a.png", Known(claimed, "00", delivery.key)) is None
     assert (line.inbox(), line.taken()) == (["a.png"], [])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from cv_assets.frames.preparation import decode, eight_bit_rgb, preparation_digest, prepare, statistics
 from cv_assets.frames.schema import REASONS, STATISTICS
@@ -124,6 +125,26 @@ def test_statistics_of_a_picture_worked_by_hand():
     # Laplacian of a row 0 0 240 240 with mirrored borders: 0, 240, -240, 0.
     assert measured["focus"] == pytest.approx(28_800)
     assert measured["median_laplacian"] == 120
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9),
+    )
+)
+def test_counting_the_values_of_the_laplacian_gives_the_variance_and_median_of_sorting_them(picture):
+    laplacian = cv2.Laplacian(picture, cv2.CV_64F) * (255 / np.iinfo(picture.dtype).max)
+    measured = statistics(picture)
+    assert measured["focus"] == pytest.approx(laplacian.var(), rel=1e-12, abs=1e-12)
+    assert measured["median_laplacian"] == pytest.approx(np.median(np.abs(laplacian)), rel=1e-12)
+
+
+def test_a_picture_of_more_pixels_than_single_precision_counts_is_counted_exactly():
+    picture = np.zeros((4097, 4097), np.uint8)
+    picture[0, 0] = 255
+    assert statistics(picture)["bright_share"] == 1 / picture.size
+    assert statistics(picture)["dark_share"] == (picture.size - 1) / picture.size
 
 
 def test_a_16_bit_frame_measures_and_prepares_like_its_8_bit_twin():

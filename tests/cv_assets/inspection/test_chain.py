@@ -19,7 +19,7 @@ from cv_assets.spec.assets import project_spec
 from cv_assets.training.features import read_image
 from cv_assets.training.inference import load_predictor
 from jobs.receive import receive
-from resources.partitions import deliveries
+from resources.partitions import deliveries, in_project
 from resources.tables import candidate_branch, table_path
 from sensors.new_deliveries import new_deliveries
 
@@ -85,7 +85,7 @@ def test_a_released_model_judges_what_is_dropped_and_the_line_is_told(
     assert request.tags["why"] == f"{key}: closed with 3 files: m08 is complete (3 of 3)"
     instance.add_dynamic_partitions(deliveries.name, [key])
     defs = dg.Definitions(
-        assets=[project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics],
+        assets=in_project([project_spec, raw_frames, prepared_frames, inspections, outbox, drift_metrics]),
         jobs=[receive],
         resources=resources,
     )

@@ -87,7 +87,7 @@ def test_the_chain_names_model_data_people_and_approver(plant, done):
     assert verdict["weights_sha256"] in told["decided by"]
     release = facts(explanation, "release")
     assert release["v1.0.0"] == "released (row 1): it meets them all"
-    assert release["approver"].startswith("quality.lead, ")
+    assert release["approver"].startswith("quality.lead (as typed, not authenticated), ")
     assert release["model"].startswith(f"cnn of candidate {CANDIDATE}, as of commit ")
     assert release["tag"].endswith(plant.tables.lake.tags()["v1.0.0"])
     request = facts(explanation, "request")
@@ -276,7 +276,7 @@ def test_a_release_that_was_changed_afterwards_is_noticed(plant, done):
     forged = plant.explain(
         "bad", lake.commit("forged", {table_path("releases"): parquet(rows)}, "forged", said)
     )
-    assert facts(forged, "release")["approver"].startswith("quality.lead, ")
+    assert facts(forged, "release")["approver"].startswith("quality.lead (as typed, not authenticated), ")
     assert [one.says for one in forged.findings if not one.holds] == [
         "row 1 of releases says today what it said when it was added"
     ]

@@ -74,8 +74,10 @@ def test_a_version_that_was_put_back_in_force_names_both_decisions():
         release_facts(behind(first, release_row(2, "v1.1.0", "c2"), release_row(3, "v1.0.0", "c1", **back)))
     )
     assert told["v1.0.0"] == "put back in force (row 3): v1.1.0 overkills"
-    assert told["approver"].startswith("night.shift, ")
-    assert told["first released"].startswith("released (row 1) by quality.lead, ")
+    assert told["approver"].startswith("night.shift (as typed, not authenticated), ")
+    assert told["first released"].startswith(
+        "released (row 1) by quality.lead (as typed, not authenticated), "
+    )
     assert told["tag"] == "there is no tag v1.0.0"
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from cv_assets.lookback.explanation import Explanation, Fact, Finding, Picture, Section, Source
-from cv_assets.lookback.page import Links, as_html, as_markdown, visible
+from cv_assets.lookback.page import Links, as_html, as_markdown
 from cv_assets.lookback.words import settings, tally
-from cv_assets.words import counted, listed
+from cv_assets.words import counted, listed, visible
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 MADE = Source(

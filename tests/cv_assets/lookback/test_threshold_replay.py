@@ -21,8 +21,10 @@ from run_results import checks, failure, metadata, passed
 
 from cv_assets.lookback.assets import threshold_replay
 from cv_assets.lookback.schema import ThresholdReplay
+from cv_assets.spec.assets import project_spec
 from cv_assets.spec.load import load_spec, to_table
 from jobs.replay_thresholds import replay_thresholds
+from resources.partitions import in_project
 from resources.tables import parquet, table_path
 
 PATH = table_path("threshold_replay")
@@ -210,7 +212,7 @@ def test_a_stored_verdict_that_its_thresholds_do_not_give_stops_the_replay(run, 
 
 def test_the_job_replays_and_says_that_nothing_in_production_changes(inspected, resources, instance, tables):
     location = dg.Definitions(
-        assets=[dg.AssetSpec("project_spec"), threshold_replay], jobs=[replay_thresholds], resources=resources
+        assets=in_project([project_spec, threshold_replay]), jobs=[replay_thresholds], resources=resources
     )
     job = location.resolve_job_def("replay_thresholds")
     config = {"ops": {"threshold_replay": {"config": NARROWER}}}

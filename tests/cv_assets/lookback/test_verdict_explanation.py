@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from by_hand import publish_by_hand
 from make_releases import Line, delivered
@@ -100,6 +102,24 @@ def test_a_picture_whose_bytes_are_lost_keeps_the_explanation_from_being_publish
     assert checks(result)["every_link_is_there"].metadata["rows"].value == 1
     wrong = checks(result)["links_agree"].description
     assert wrong == "Not so, 1 of 2: the bytes of the raw frame line1_cam1_blurred.png are there, whole."
+
+
+def test_a_picture_that_was_let_go_is_no_lost_link_and_the_page_says_when(ask, line):
+    head = line.tables.head()
+    path = head.table("raw_frames", "d1").filter(part="blurred")["path"][0]
+    gone = pl.DataFrame(
+        {"path": [path], "rule": ["frames_days: 30"], "let_go_at": [datetime(2026, 5, 1, tzinfo=UTC)]}
+    )
+    line.tables.lake.create_branch("goes", head.commit)
+    commit = line.tables.lake.commit("goes", {table_path("let_go"): parquet(gone)}, "let go", {}, [path])
+    line.tables.lake.merge(commit, "main", "let go", {})
+    head.fetch(path).unlink()
+    result = ask("blurred")
+    assert result.success
+    assert all(one.passed for name, one in checks(result).items() if name != "every_link_names_its_run")
+    page = line.tables.head().read(metadata(result, "verdict_explanation")["html page"]).decode()
+    assert "its bytes were let go on 2026-05-01 by the rule" in page
+    assert "as it was taken" not in page
 
 
 def test_bytes_that_are_not_what_their_name_says_are_noticed(ask, line):

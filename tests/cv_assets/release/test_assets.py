@@ -12,10 +12,14 @@ from run_results import failure
 
 from cv_assets.evaluation.schema import ReleaseDecision
 from cv_assets.labels.schema import LabelTable
+from cv_assets.release.__main__ import Lake, main
+from cv_assets.release.approval import Approval, Decided, place_of, sign
 from cv_assets.release.assets import releases
+from cv_assets.release.door import BoardError
 from cv_assets.requests.assets import training_request
 from cv_assets.spec.assets import project_spec
 from jobs.release import release
+from resources.partitions import OURS, candidates, in_project
 from resources.tables import Tables, candidate_branch, parquet, table_path
 from sensors.release_passed_candidates import release_passed_candidates
 
@@ -30,6 +34,9 @@ CRITERION = {
     "low": 0.0, "high": 0.2, "samples": 40, "why": "0.1 of 40", "model": "cnn", "lower": 0.2, "upper": 0.8,
     "released_version": None,
 }  # fmt: skip
+
+
+KEY = "a key that nobody guesses, for tests"
 
 
 def table(row, schema):
@@ -65,7 +72,7 @@ class Plant:
         )
 
     def request(self, candidate, **changes):
-        self.instance.add_dynamic_partitions("candidates", [candidate])
+        self.instance.add_dynamic_partitions(candidates.name, [candidate])
         config = {"reason": "person", "evidence": "wanted", "requested_by": "ada", **changes}
         return self.run(training_request, candidate, **config)
 
@@ -81,6 +88,13 @@ class Plant:
     def end(self, **config):
         return self.run(releases, **{"approver": "quality.lead", **config})
 
+    def approved(self, *, seen, by="quality.lead", key=KEY, **decided):
+        """The configuration that the door gives to a run, for somebody who logged in."""
+        config = {"candidate": "", "back_to": "", "approver": by, "approve": True, "why": "", **decided}
+        place = place_of("solar_cells", self.deployment.branch)
+        said = Approval(place, Decided(**config), "authenticated", seen, datetime.now(UTC))
+        return {**config, "approval": sign(said, key)}
+
     def history(self):
         return self.tables.head().table("releases").select("outcome", "version", "candidate").rows()
 
@@ -91,7 +105,7 @@ class Plant:
 
 @pytest.fixture
 def plant(tables, deployment, instance):
-    return Plant(tables, deployment, instance)
+    return Plant(tables, replace(deployment, approval_key=KEY), instance)
 
 
 def test_an_approved_candidate_enters_main_with_its_row_and_its_tag(plant):
@@ -242,11 +256,81 @@ def test_the_sensor_names_the_run_that_could_not_conclude_a_candidate(plant):
     plant.judge("c1", passed=False)
     (asked,) = plant.tick().run_requests
     job = dg.Definitions(
-        assets=[project_spec, releases], jobs=[release], resources=plant.resources
+        assets=in_project([project_spec, releases]), jobs=[release], resources=plant.resources
     ).resolve_job_def("release")
     run = plant.instance.create_run_for_job(
-        job, run_config=asked.run_config, tags={"dagster/run_key": asked.run_key}
+        job, run_config=asked.run_config, tags={**OURS, "dagster/run_key": asked.run_key}
     )
     assert plant.tick().skip_message == f"c1 is being concluded by run {run.run_id}"
     plant.instance.report_run_failed(run)
     assert f"Run {run.run_id} did not conclude c1 (failure): read why there" in plant.tick().skip_message
+
+
+def test_an_approval_that_the_door_signed_releases_and_is_used_once(plant):
+    plant.request("c1")
+    decided = plant.judge("c1", passed=True)
+    approved = plant.approved(candidate="c1", seen=decided)
+    assert "was not signed with CV_APPROVAL_KEY" in failure(
+        plant.end(**plant.approved(candidate="c1", seen=decided, key="x" * 40))
+    )
+    assert "the approval says `approver` 'quality.lead', the run says 'mallory'" in failure(
+        plant.end(**{**approved, "approver": "mallory"})
+    )
+    assert "c1 was judged after quality.lead looked at it: look at it anew" in failure(
+        plant.end(**plant.approved(candidate="c1", seen="another commit"))
+    )
+    assert not plant.tables.head().has("releases")
+    assert plant.end(**approved).success
+    row = plant.tables.head().table("releases").row(0, named=True)
+    assert (row["approver"], row["approver_known"]) == ("quality.lead", "authenticated")
+    head = plant.lake.resolve("main")
+    assert plant.end(**approved).success
+    assert plant.lake.resolve("main") == head
+
+
+def test_a_signed_rollback_cannot_be_played_again_after_a_later_release(plant):
+    for candidate in ("c1", "c2"):
+        plant.request(candidate)
+        plant.judge(candidate, passed=True)
+        assert plant.end(candidate=candidate).success
+    back = plant.approved(back_to="v1.0.0", why="v1.1.0 overkills", seen="2")
+    for _ in ("first", "again, as after a crash"):
+        assert plant.end(**back).success
+    plant.request("c3")
+    plant.judge("c3", passed=True)
+    assert plant.end(candidate="c3").success
+    assert (
+        "the history of releases had 2 rows when quality.lead decided to go back to v1.0.0, and has 4 now"
+        in (failure(plant.end(**back)))
+    )
+    assert [outcome for outcome, *_ in plant.history()] == ["released", "released", "rolled_back", "released"]
+
+
+def test_where_the_spec_asks_for_a_login_only_the_door_s_word_releases(plant):
+    file = plant.deployment.spec_file
+    file.write_text(file.read_text().replace("  approvers:", "  identity: authenticated\n  approvers:"))
+    plant.run(project_spec)
+    plant.request("c1")
+    decided = plant.judge("c1", passed=True)
+    assert "'quality.lead' is only what somebody typed" in failure(plant.end(candidate="c1"))
+    assert plant.end(**plant.approved(candidate="c1", seen=decided)).success
+
+
+def test_the_door_s_board_reads_the_lake_as_it_is(plant):
+    plant.request("c1")
+    decided = plant.judge("c1", passed=True)
+    plant.request("c2")
+    shown = Lake(plant.deployment).board()
+    assert [(one.candidate, one.seen) for one in shown.waiting] == [("c1", decided), ("c2", "")]
+    assert shown.place == "solar_cells on main"
+
+
+def test_the_door_does_not_make_a_lake(deployment):
+    with pytest.raises(BoardError, match="The lake cannot be read now: There is no lake in"):
+        Lake(deployment).board()
+    assert not deployment.embedded_lake.exists()
+
+
+def test_a_door_without_a_login_is_for_this_machine_alone(deployment, capsys):
+    assert main(["--host", "192.0.2.7"], deployment) == 1
+    assert "leave --host out, or put a login in front and set CV_PROXY_SECRET" in capsys.readouterr().err

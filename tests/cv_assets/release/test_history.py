@@ -1,5 +1,6 @@
 """How a candidate ends, how one goes back, and what is in force."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -11,9 +12,11 @@ from cv_assets.release.history import (
     Conclusion,
     NotAllowedError,
     another_passes,
+    by_whom,
     conclude,
     next_version,
     roll_back,
+    with_today_s_columns,
 )
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import release_in_force
@@ -22,8 +25,11 @@ from cv_assets.spec.evaluation import Release
 EMPTY = Releases.create_empty()
 BY_A_PERSON = Release(approval="person", approvers=("ada",))
 BY_POLICY = Release(approval="automatic")
+BY_LOGIN = Release(approval="person", approvers=("ada",), identity="authenticated")
 ADA = Conclusion(approver="ada", approve=True, why="", at=datetime(2026, 3, 2, tzinfo=UTC))
 BOB = Conclusion(approver="bob", approve=True, why="", at=datetime(2026, 3, 2, tzinfo=UTC))
+ADA_LOGGED_IN = replace(ADA, known="authenticated")
+NOBODY = replace(ADA, approver="policy", known="policy")
 ADA_DECLINES = Conclusion(approver="ada", approve=False, why="odd crops", at=datetime(2026, 3, 2, tzinfo=UTC))
 
 
@@ -103,6 +109,46 @@ def test_a_refusal_needs_no_approver():
 def test_only_a_named_approver_releases():
     with pytest.raises(NotAllowedError, match="'bob' may not decide on releases; the spec names ada"):
         end(EMPTY, by=BOB)
+
+
+def test_a_release_records_how_its_approver_is_known():
+    for by, known, words in [
+        (ADA, "asserted", "ada (as typed, not authenticated)"),
+        (ADA_LOGGED_IN, "authenticated", "ada (authenticated by the proxy)"),
+    ]:
+        row = last(end(EMPTY, by=by))
+        assert (row["approver_known"], by_whom(row)) == (known, words)
+    row = last(end(EMPTY, by=NOBODY, policy=BY_POLICY))
+    assert (row["approver_known"], by_whom(row)) == ("policy", "policy")
+
+
+def test_where_the_spec_asks_for_a_login_a_typed_name_decides_nothing():
+    words = r"'ada' is only what somebody typed, and the spec asks for authenticated approvers"
+    for judged in (decision(True), decision(False)):
+        with pytest.raises(NotAllowedError, match=words):
+            end(EMPTY, judged=judged, policy=BY_LOGIN)
+    with pytest.raises(NotAllowedError, match=words):
+        roll_back(two_releases(), version="v1.0.0", conclusion=ADA, policy=BY_LOGIN)
+    assert last(end(EMPTY, by=ADA_LOGGED_IN, policy=BY_LOGIN))["outcome"] == "released"
+    assert last(end(EMPTY, judged=decision(False), by=NOBODY, policy=BY_LOGIN))["outcome"] == "refused"
+    back = roll_back(two_releases(), version="v1.0.0", conclusion=ADA_LOGGED_IN, policy=BY_LOGIN)
+    assert last(back)["approver_known"] == "authenticated"
+
+
+def test_only_a_person_declines_and_rolls_back():
+    with pytest.raises(NotAllowedError, match="only a person declines a candidate, and 'policy' is none"):
+        end(EMPTY, by=replace(NOBODY, approve=False), policy=BY_POLICY)
+    with pytest.raises(NotAllowedError, match="only a person rolls back, and 'policy' is none"):
+        roll_back(two_releases(), version="v1.0.0", conclusion=NOBODY, policy=BY_POLICY)
+
+
+def test_a_history_of_an_earlier_version_goes_on_and_its_approvers_were_typed():
+    earlier = end(EMPTY).drop("approver_known")
+    history = end(with_today_s_columns(earlier), request("c2", "v1.0.0"), by=ADA_LOGGED_IN)
+    assert history["approver_known"].to_list() == [None, "authenticated"]
+    assert by_whom(history.row(0, named=True)) == "ada (as typed, not authenticated)"
+    assert by_whom(earlier.row(0, named=True)) == "ada (as typed, not authenticated)"
+    assert Releases.is_valid(history)
 
 
 def test_an_automatic_release_needs_no_person():

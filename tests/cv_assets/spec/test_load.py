@@ -145,6 +145,7 @@ def line_of(text: str) -> int:
         ("_20260302T", "_20261302T", "`time_format` does not read its `time` '20261302T081530'"),
         ('"%Y%m%dT%H%M%S"', '"%H%M"', "expected a strptime format with year, month and day"),
         ("approvers: [quality.lead]", "approvers: []", "needs at least one name in `approvers`"),
+        ("approvers: [quality.lead]", "approvers: [policy]", "expected persons: 'policy' stands for what no"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_key_its_line_the_value_and_what_was_expected(old, new, told):

@@ -213,6 +213,18 @@ def test_benchmark_frames_have_their_sets_role_and_their_verified_label():
     ]
 
 
+def test_a_label_of_a_frame_that_was_let_go_is_left_out_in_words():
+    frames = raw((1, "a"), (2, "b"), (2, "c"))
+    pictures = prepared(frames)
+    gone = [pictures["path"][0], pictures["path"][1]]
+    pictures = pictures.with_columns(
+        path=pl.when(pl.col("capture_id") == "c2").then(pl.lit("prepared_frames/d2/2.png")).otherwise("path")
+    )
+    done = assemble_splits(labelled(1, 2), benchmark(), frames, pictures, HALVES, DIGEST, gone)
+    assert done.rows["capture_id"].to_list() == ["c2"]
+    assert done.left_out.rows() == [("its picture was let go, as the spec's retention says", 1)]
+
+
 def test_other_frames_of_a_benchmark_group_are_left_out_and_counted():
     done = assemble(labelled(2, 3), benchmark(golden=(1,)), raw((1, "m1"), (2, "m1"), (3, "m2")))
     assert set(roles(done.rows)) == {frame_id(1), frame_id(3)}

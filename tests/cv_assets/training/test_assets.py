@@ -54,7 +54,7 @@ class Plant:
             **pictures,
         }
         publish_by_hand(self.tables.lake, files)
-        self.instance.add_dynamic_partitions("candidates", ["first"])
+        self.instance.add_dynamic_partitions(candidates.name, ["first"])
 
     def train(self) -> dg.ExecuteInProcessResult:
         upstream = dg.AssetSpec("split_table", partitions_def=candidates)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import timm
@@ -10,7 +11,7 @@ import torch
 
 from cv_assets.spec.training import Model
 from cv_assets.training.backbones import load_backbone
-from cv_assets.training.features import Extractor, Image, read_image, to_input
+from cv_assets.training.features import Extractor, Image, read_image, read_images, to_input
 from cv_assets.training.graphs import FeatureNet, extractor_of
 
 MakeModel = Callable[..., Model]
@@ -54,6 +55,14 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"broken.png is not a readable image"):
         read_image(tmp_path / "broken.png")
+
+
+def test_pictures_decoded_together_keep_the_order_of_their_files(tmp_path: Path):
+    pictures = [np.full((4, 5), level, dtype=np.uint8) for level in range(40)]
+    files = [tmp_path / f"{level}.png" for level in range(40)]
+    for file, image in zip(files, pictures, strict=True):
+        cv2.imwrite(str(file), image)
+    assert [image.tolist() for image in read_images(files)] == [image.tolist() for image in pictures]
 
 
 def test_a_cnn_without_blocks_gives_its_own_pooled_output():

@@ -15,7 +15,7 @@ from cv_assets.upkeep.experiments import begin, drop, experiment, name_mistake, 
 from resources.catalogue import tell
 from resources.contracts import Audited, Check, TableAsset
 from resources.lake import LakeError
-from resources.partitions import deliveries
+from resources.partitions import asset_key, candidates, deliveries
 from resources.tables import Snapshot, Tables, candidate_branch, parquet, served, table_path
 
 
@@ -61,7 +61,7 @@ def my_idea(deployment, tmp_path):
 
 def publish(one, lake, instance, **answer):
     tables = Tables(one.deployment, lake)
-    instance.add_dynamic_partitions("deliveries", ["d2"])
+    instance.add_dynamic_partitions(deliveries.name, ["d2"])
     return dg.materialize(
         [parts],
         partition_key="d2",
@@ -159,12 +159,12 @@ def test_a_branch_is_compared_with_main_now_or_with_main_then(my_idea, lake, dep
 def test_a_new_dagster_is_told_what_the_branch_holds_once(lake, instance):
     head = Snapshot(lake, lake.resolve("main"))
     assert tell(instance, head).reported == 5
-    assert instance.get_dynamic_partitions("deliveries") == ["d1"]
-    assert sorted(instance.get_dynamic_partitions("candidates")) == ["done", "open"]
-    event = instance.get_latest_materialization_event(dg.AssetKey("label_table"))
+    assert instance.get_dynamic_partitions(deliveries.name) == ["d1"]
+    assert sorted(instance.get_dynamic_partitions(candidates.name)) == ["done", "open"]
+    event = instance.get_latest_materialization_event(asset_key("label_table"))
     metadata = event.asset_materialization.metadata
     assert metadata["lake/path"].value == table_path("label_table")
-    assert instance.get_materialized_partitions(dg.AssetKey("training_request")) == {"done", "open"}
+    assert instance.get_materialized_partitions(asset_key("training_request")) == {"done", "open"}
     assert tell(instance, head).reported == 0
 
 
