@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from benchmarks.many_frames import FRAME_BYTES, contents, write_frames
 from resources.git_lake import GitLake
+from resources.git_lake import _sync as sync_file_system
 from resources.tables import Work, publish
 
 FRAMES = 10_000
@@ -57,7 +58,7 @@ def _copy_and_hash(files: list[Path], place: Path) -> None:
 
     with ThreadPoolExecutor(THREADS) as threads:
         (place / "hashes.txt").write_text("\n".join(threads.map(copy_and_hash, files)))
-    os.sync()
+    sync_file_system(place)
 
 
 def _ingest(files: list[Path], place: Path) -> None:

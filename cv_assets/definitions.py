@@ -23,9 +23,9 @@ import cv_assets.upkeep.assets
 from cv_assets.spec.load import SpecError, load_spec
 from cv_assets.spec.retention import kept
 from cv_assets.spec.schema import Spec
+from jobs.apply_retention import apply_retention
 from jobs.compare_branches import compare_branches
 from jobs.explain import explain
-from jobs.let_go import let_go
 from jobs.plan_retention import plan_retention
 from jobs.prune_runs import prune_runs
 from jobs.publish_spec import publish_spec
@@ -98,7 +98,7 @@ def definitions(deployment: Deployment) -> dg.Definitions:
             prune_runs,
             verify_lake,
             plan_retention,
-            let_go,
+            apply_retention,
             compare_branches,
         ],
         sensors=[

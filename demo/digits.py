@@ -18,12 +18,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import polars as pl
 
 from cv_assets.spec.load import load_spec
@@ -31,7 +32,7 @@ from cv_assets.spec.schema import Spec
 from demo.api import Dagster, DagsterError
 from demo.plant import write_and_rename
 from demo.watch import StoryError
-from resources.deployments import ROOT, Deployment, current
+from resources.deployments import ROOT, Deployment, current, for_one_project
 from resources.tables import Tables
 
 SPEC_FILE: Final = ROOT / "specs" / "digits.yaml"
@@ -143,6 +144,7 @@ class Plant:
     deployment: Deployment
     spec: Spec
     dagster: Dagster
+    failed_before: frozenset[str] = frozenset()
 
     @cached_property
     def tables(self) -> Tables:
@@ -211,15 +213,18 @@ class Plant:
         """Raises StoryError when a run of this project failed, or when it takes too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not happened():
-            if failed := [run for run in self.dagster.runs() if run.status in ("FAILURE", "CANCELED")]:
-                raise StoryError(
-                    f"Run {self.dagster.run_url(failed[0].id)}: {self.dagster.failure(failed[0].id)}"
-                )
+            for failed in failed_runs(self.dagster) - self.failed_before:
+                raise StoryError(f"Run {self.dagster.run_url(failed)}: {self.dagster.failure(failed)}")
             if time.monotonic() > deadline:
                 raise StoryError(
                     f"Waited {PATIENCE_SECONDS:g} s for {what}: look at {self.dagster.url}/runs."
                 )
             time.sleep(1)
+
+
+def failed_runs(dagster: Dagster) -> frozenset[str]:
+    """The ids of the project's runs that failed or were canceled."""
+    return frozenset(run.id for run in dagster.runs() if run.status in ("FAILURE", "CANCELED"))
 
 
 def play(plant: Plant) -> None:
@@ -242,16 +247,20 @@ def _say(sentence: str) -> None:
 
 def main() -> int:
     """Play it against the Dagster at `DAGSTER_URL`; 1 with a sentence when it cannot go on."""
+    if shared := for_one_project():
+        print(f"{', '.join(shared)} is for one project: unset it to show several.", file=sys.stderr)
+        return 1
     os.environ["CV_SPEC"] = str(SPEC_FILE)
     deployment = current()
     spec = load_spec(deployment.spec_file)
-    plant = Plant(deployment, spec, Dagster(deployment.dagster_url, spec.name))
+    dagster = Dagster(deployment.dagster_url, spec.name)
+    plant = Plant(deployment, spec, dagster)
     if plant.tables.head().has("releases"):
         _say(f"{spec.name} is released already in {deployment.data_dir}: look at {deployment.dagster_url}")
         return 0
     try:
-        play(plant)
-    except (StoryError, DagsterError, OSError) as error:
+        play(replace(plant, failed_before=failed_runs(dagster)))
+    except (StoryError, DagsterError, httpx.HTTPError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     _say(f"Look at {deployment.dagster_url}: both projects stand side by side.")

@@ -4,21 +4,27 @@ On SQLite it is the databases in DAGSTER_HOME, which SQLite's own backup copies;
 `pg_dump` copies. What steps printed is left out.
 """
 
+import os
 import sqlite3
 import subprocess
 from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
 from resources.run_records import forget_run, run_records
+from resources.runs import number_in
 
 DUMP: Final = "dagster.dump"
 _DRIVER: Final = "postgresql+psycopg2://"
+_COPIED_FIRST: Final = ("schedules.db", "runs.db")
+"""What was requested is remembered by neither longer than its run: a tick points to runs, and a run to its log."""
 
 
 @dataclass(frozen=True)
@@ -32,65 +38,97 @@ class DagsterStorage:
         """Copy it as it is at one moment of each database, into an empty folder; what was copied, in words."""
         into.mkdir(parents=True)
         if self.postgres_url:
-            _program("pg_dump", "--format=custom", "--no-owner", "--file", str(into / DUMP), self._plain_url)
+            self._program("pg_dump", "--format=custom", "--no-owner", "--file", str(into / DUMP))
             return "Dagster's database"
-        files = sorted(self.home.rglob("*.db"))
-        for file in files:
-            _copy_sqlite(file, into / file.relative_to(self.home))
-        return f"{len(files)} SQLite databases of Dagster"
+        files = sorted(self.home.rglob("*.db"), key=_turn)
+        copied = sum(_copy_sqlite(file, into / file.relative_to(self.home)) for file in files)
+        return f"{copied} SQLite databases of Dagster"
 
     def bring_back(self, source: Path) -> None:
         """Make what was copied into `source` the storage. Raises FileExistsError where there is one."""
         if self.postgres_url:
-            _program(
-                "pg_restore", "--no-owner", "--exit-on-error", "--dbname", self._plain_url, str(source / DUMP)
-            )
+            self._program("pg_restore", "--no-owner", "--single-transaction", str(source / DUMP))
             return
         if present := next(self.home.rglob("*.db"), None):
             raise FileExistsError(f"{present} is there: move {self.home} away first")
         for file in sorted(source.rglob("*.db")):
             _copy_sqlite(file, self.home / file.relative_to(source))
 
-    def settled(self, newest: datetime) -> str:
-        """Make its runs agree with a lake whose newest publication was then; what was done, in words."""
+    def settled(self, newest: datetime, published: Collection[str]) -> str:
+        """Make its runs agree with a lake, as `settle` does; what was done, in words."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
-            return settle(instance, newest)
+            return settle(instance, newest, published)
 
-    @property
-    def _plain_url(self) -> str:
-        """As PostgreSQL's own programs take it."""
-        return self.postgres_url.replace(_DRIVER, "postgresql://", 1)
+    def _program(self, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own on the database; the password is told where other users do not see it."""
+        plain, password = _without_password(self.postgres_url.replace(_DRIVER, "postgresql://", 1))
+        environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+        command = [name, "--dbname", plain, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"{name} failed: {done.stderr.strip()}")
 
 
-def settle(instance: dg.DagsterInstance, newest: datetime) -> str:
+def settle(instance: dg.DagsterInstance, newest: datetime, published: Collection[str] = ()) -> str:
     """Make the runs of a storage that was brought back agree with a lake whose newest publication was then.
 
-    A run that ended later may have published what the lake does not hold: it is forgotten, and its sensor asks again.
-    So is one that was in flight, unless Dagster tries it again: that one fails here, and goes on where it stopped.
-    Returns what was done, in words.
+    A run that ended later may have published what the lake does not hold, unless it is among `published`, the runs that
+    the lake names: it is forgotten with its retries, and the sensor that asked for it asks again. So is one that was in
+    flight for the last time. Another one in flight fails here, and Dagster or a person tries it again: it goes on where
+    it stopped. What no sensor asked for is never forgotten. Returns what was done, in words.
     """
-    done: Counter[str] = Counter()
+    groups: dict[str, list[dg.RunRecord]] = {}
     for record in run_records(instance):
         run = record.dagster_run
-        if not run.is_finished and "dagster/max_retries" in run.tags:
-            instance.report_run_failed(run, "It was in flight when Dagster's storage was copied.")
-            done["failed, for Dagster to try them again"] += 1
-        elif not run.is_finished or (record.end_time or 0.0) > newest.timestamp():
-            forget_run(instance, run.run_id)
-            done["were forgotten, for their sensors to ask again"] += 1
+        groups.setdefault(run.root_run_id or run.run_id, []).append(record)
+    done: Counter[str] = Counter()
+    for group in groups.values():
+        busy = [one.dagster_run for one in group if not one.dagster_run.is_finished]
+        if _is_asked_again(group, newest, published):
+            for record in group:
+                forget_run(instance, record.dagster_run.run_id)
+            done["were forgotten, for their sensors to ask again"] += len(group)
+        elif busy:
+            for run in busy:
+                instance.report_run_failed(run, "It was in flight when Dagster's storage was copied.")
+            done["failed, to be tried again by Dagster or a person"] += len(busy)
     return "; ".join(f"{number} runs {what}" for what, number in done.items()) or "No run had to be settled"
 
 
-def _copy_sqlite(source: Path, target: Path) -> None:
+def _is_asked_again(group: Sequence[dg.RunRecord], newest: datetime, published: Collection[str]) -> bool:
+    """Whether a run, with those that re-executed it, is forgotten: its sensor launches it anew."""
+    runs = [record.dagster_run for record in group]
+    if not any("dagster/run_key" in run.tags for run in runs):
+        return False
+    if busy := [run for run in runs if not run.is_finished]:
+        return all(len(runs) > number_in(run, "dagster/max_retries") for run in busy)
+    if any(run.run_id in published for run in runs):
+        return False
+    return max(record.end_time or 0.0 for record in group) > newest.timestamp()
+
+
+def _turn(file: Path) -> tuple[int, Path]:
+    name = file.name
+    return _COPIED_FIRST.index(name) if name in _COPIED_FIRST else len(_COPIED_FIRST), file
+
+
+def _copy_sqlite(source: Path, target: Path) -> bool:
+    """Whether it was copied: not the log of a run that is let go of meanwhile. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as read,
-        closing(sqlite3.connect(target)) as copy,
-    ):
-        read.backup(copy)
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as read,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            read.backup(copy)
+    except sqlite3.OperationalError as error:
+        if not source.exists():
+            target.unlink(missing_ok=True)
+            return False
+        raise OSError(f"{source} cannot be copied to {target}: {error}") from error
+    return True
 
 
-def _program(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(f"{command[0]} failed: {done.stderr.strip()}")
+def _without_password(url: str) -> tuple[str, str]:
+    password = urlsplit(url).password or ""
+    return url.replace(f":{password}@", "@", 1), unquote(password)

@@ -123,6 +123,14 @@ def data_folder(project: str) -> Path:
     return Path(os.environ.get("CV_DATA") or ROOT / ".data" / project).resolve()
 
 
+def data_of_an_earlier_version(project: str) -> str:
+    """What to do where an earlier version, which had one project, left its data in `.data/`; else empty."""
+    data = ROOT / ".data"
+    if os.environ.get("CV_DATA") or (data / project).exists() or not (data / EMBEDDED_LAKE).exists():
+        return ""
+    return f"Data of an earlier version lies in {data}: move it to {data / project}."
+
+
 def for_one_project() -> list[str]:
     """The variables of the environment that name a place of one project alone."""
     return [name for name in _OF_ONE_PROJECT if os.environ.get(name)]
@@ -165,7 +173,8 @@ def open_lake(deployment: Deployment) -> Lake:
 
     lakeFS needs its own key variables `LAKECTL_CREDENTIALS_ACCESS_KEY_ID` and `LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY`;
     `LAKEFS_REPOSITORY` (default: the project's name, with - for _) and, for a repository that is still to be made,
-    `LAKEFS_STORAGE_NAMESPACE` may be set. Raises LakeError naming the missing variable.
+    `LAKEFS_STORAGE_NAMESPACE` may be set. Raises LakeError naming the missing variable,
+    or for a project whose name cannot be that of a repository.
     """
     if endpoint := os.environ.get("LAKEFS_ENDPOINT"):
         from resources.lakefs_lake import LakeFSLake
@@ -174,7 +183,7 @@ def open_lake(deployment: Deployment) -> Lake:
             endpoint=endpoint,
             access_key_id=_key("LAKECTL_CREDENTIALS_ACCESS_KEY_ID"),
             secret_access_key=_key("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
-            repository=_repository(deployment),
+            repository=_valid_repository(deployment),
             cache=deployment.cache_dir / "lakefs",
             storage_namespace=os.environ.get("LAKEFS_STORAGE_NAMESPACE"),
         )
@@ -203,6 +212,16 @@ def lake_errors_in_words() -> AbstractContextManager[None]:
 
 def _repository(deployment: Deployment) -> str:
     return os.environ.get("LAKEFS_REPOSITORY") or deployment.project.replace("_", "-")
+
+
+def _valid_repository(deployment: Deployment) -> str:
+    name = _repository(deployment)
+    if not os.environ.get("LAKEFS_REPOSITORY") and not 3 <= len(name) <= 63:
+        raise LakeError(
+            f"the project's name {deployment.project} has {len(name)} characters, and a lakeFS repository's has 3 to "
+            "63: name a repository in LAKEFS_REPOSITORY, or give the spec another `name`"
+        )
+    return name
 
 
 def _name_in(spec_file: Path) -> str:

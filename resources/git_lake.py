@@ -155,7 +155,7 @@ class GitLake:
         Raises RefNotFoundError, ValueError for a bad path, one below or above a file, or an empty `files`,
         PermissionError for `main`.
         """
-        check_paths(files)
+        check_paths(files, removed)
         check_writable(branch)
         self._head(branch)
         with self._room():

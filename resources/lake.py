@@ -176,8 +176,8 @@ class Lake(Protocol):
 
         The same commit no longer lists the paths `removed`; earlier ones do. A path that is not there is no mistake.
 
-        Raises RefNotFoundError, ValueError for a bad path or an empty `files`, PermissionError for `main`, which only
-        takes merges.
+        Raises RefNotFoundError, ValueError for a bad path, one both in `files` and in `removed`, or an empty `files`,
+        PermissionError for `main`, which only takes merges.
         """
         ...
 

@@ -43,9 +43,11 @@ def check_tag(name: str) -> None:
     _check_no_commit_id("tag", name)
 
 
-def check_paths(paths: Iterable[str]) -> None:
-    """Raises ValueError unless `paths` is some paths that can stand in one commit together."""
+def check_paths(paths: Iterable[str], removed: Iterable[str] = ()) -> None:
+    """Raises ValueError unless `paths` is some paths that can stand in one commit together, none of them removed."""
     known = set(paths)
+    if both := known.intersection(removed):
+        raise ValueError(f"{sorted(both)} are written and removed in one commit: do one of both")
     if not known:
         raise ValueError("a commit holds at least one file, got none")
     for path in known:

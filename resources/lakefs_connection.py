@@ -47,6 +47,7 @@ _RETRIES = urllib3.Retry(
     raise_on_status=False,
 )
 _CREATION_SECONDS = 5
+_MAY_BE_MISSING = {"left", "right", "metadata", "size_bytes", "checksum", "mtime"}
 _FIRST_USER = "cv-assets"
 _PAUSES_SECONDS = (0.2, 1.0, 3.0)
 
@@ -157,12 +158,14 @@ def create_repository(client: lakefs.Client, to: Connection, *, bare: bool = Fal
 
 
 class Record(SimpleNamespace):
-    """One object of an answer, by its fields; what it does not say is None."""
+    """One object of an answer, by its fields; what need not be said is None where it is not."""
 
     def __getattr__(self, name: str) -> Any:
-        """Of a field that is not there."""
+        """Of a field that is not there. Raises LakeError for one that the server always states."""
         if name.startswith("_"):
             raise AttributeError(name)
+        if name not in _MAY_BE_MISSING:
+            raise LakeError(f"an answer of lakeFS lacks {name!r}: run a server of the version that is pinned")
         return None
 
 
@@ -173,31 +176,54 @@ class Body(NamedTuple):
     size: int
 
 
+class _ChangedError(Exception):
+    """No OSError: as one it would pass for a fault of the connection."""
+
+
+def _counted(body: Body) -> Iterator[bytes]:
+    sent = 0
+    for piece in body.pieces:
+        sent += len(piece)
+        if sent > body.size:
+            raise _ChangedError
+        yield piece
+    if sent < body.size:
+        raise _ChangedError
+
+
 def ask(
     client: lakefs.Client, to: Connection, method: str, *names: str, body: Any = None, **wanted: object
 ) -> Any:
-    """What the repository answers at the address of these `names`, as records; None for an answer that is no JSON.
+    """What the repository answers at the address of these `names`, as records; None where it only says that it did it.
 
     The vendor's package checks each field on its way out and in: it takes twice as long for a small question, ten
-    times for a listing of thousands. Raises what it raises.
+    times for a listing of thousands. Raises what it raises, LakeUnreachableError where another program answers.
     """
     said = {name: _spelled(value) for name, value in wanted.items() if value is not None}
     place = _address(client, to, *names, **said)
     answer = _pool(client).request(method, place, headers=_keys(to), json=body)
     handle_http_error(cast(urllib3.HTTPResponse, answer))
-    if not answer.headers.get("Content-Type", "").startswith("application/json"):
-        return None
-    return json.loads(answer.data, object_hook=lambda fields: Record(**fields))
+    if answer.headers.get("Content-Type", "").startswith("application/json"):
+        return json.loads(answer.data, object_hook=lambda fields: Record(**fields))
+    if method == "GET":  # another program's page
+        raise _unreachable(to)
+    return None
 
 
 def upload(
     client: lakefs.Client, to: Connection, branch: str, path: str, body: Body, metadata: Mapping[str, str]
 ) -> None:
-    """Stage an object as the vendor's own writer does, without its copy of all bytes and its reading of the answer."""
+    """Stage an object as the vendor's own writer does, without its copy of all bytes and its reading of the answer.
+
+    Raises OSError when the bytes are not as many as was said: the server would wait for the rest.
+    """
     headers = _keys(to) | {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
     headers |= {f"x-lakefs-meta-{name}": value for name, value in metadata.items()}
     url = _address(client, to, "branches", branch, "objects", path=path)
-    answer = _pool(client).request("POST", url, headers=headers, body=body.pieces)
+    try:
+        answer = _pool(client).request("POST", url, headers=headers, body=_counted(body))
+    except _ChangedError as error:
+        raise OSError(f"what is to be {path!r} changed while it was uploaded: write it again") from error
     handle_http_error(cast(urllib3.HTTPResponse, answer))
 
 

@@ -203,7 +203,7 @@ class LakeFSLake:
         PermissionError for `main`, RuntimeError when another writer used the branch at the same time: then the
         branch is worth nothing and is to be deleted.
         """
-        check_paths(files)
+        check_paths(files, removed)
         check_writable(branch)
         head = self._clean_head(branch)
         try:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cv_assets.frames.assets import inbox, receipt_path
 from cv_assets.frames.closing import explain
-from cv_assets.frames.deliveries import Manifest
+from cv_assets.frames.deliveries import DELIVERY_TABLES, Manifest
 from cv_assets.frames.inbox import Inbox, Look, Published, read_receipts
 from cv_assets.spec.acquisition import Acquisition
 from cv_assets.spec.assets import spec_at
@@ -22,8 +22,7 @@ from resources.partitions import deliveries
 from resources.runs import AGAIN_WHEN_KILLED, comes_again, newest_runs
 from resources.tables import Snapshot, Tables
 
-TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drift_metrics")
-"""The tables of a delivery, in the order in which its run makes them."""
+TABLES: Final = DELIVERY_TABLES
 
 FINISHED_BY: Final = TABLES[-1]
 """The last table of a delivery: while it is missing, the delivery is under way."""

@@ -28,7 +28,7 @@ def plan_monthly() -> dg.RunRequest:
 
 @dg.schedule(
     name="let_go_monthly",
-    job_name="let_go",
+    job_name="apply_retention",
     cron_schedule="40 4 1 * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

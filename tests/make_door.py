@@ -85,6 +85,28 @@ class StandIn:
         """Let the newest run end."""
         self.runs[-1]["status"] = status
 
+    def add(
+        self,
+        run_id: str,
+        status: str,
+        job: str,
+        tags: list[dict[str, str]],
+        config: Any = None,
+        project: str = "solar_cells",
+    ) -> None:
+        """A run, whoever launched it."""
+        mine = {"key": "project", "value": project}
+        self.runs.append(
+            {
+                "__typename": "Run",
+                "runId": run_id,
+                "jobName": job,
+                "status": status,
+                "runConfig": config or {},
+                "tags": [*tags, mine],
+            }
+        )
+
     def _locations(self) -> dict[str, Any]:
         node = {"name": "__repository__", "location": {"name": "solar_cells"}}
         return {"repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": [node]}}
@@ -92,14 +114,22 @@ class StandIn:
     def _launch(self, run: dict[str, Any]) -> dict[str, Any]:
         self.launched.append(run)
         run_id = f"run-{len(self.runs) + 1}"
-        tags = run["executionMetadata"]["tags"]
-        self.runs.append({"__typename": "Run", "runId": run_id, "status": "QUEUED", "tags": tags})
+        self.add(
+            run_id,
+            "QUEUED",
+            run["selector"]["jobName"],
+            run["executionMetadata"]["tags"],
+            run["runConfigData"],
+        )
         return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": run_id}}}
 
     def _newest(self, filter: dict[str, Any]) -> dict[str, Any]:
-        (tag,) = filter["tags"]
-        found = [run for run in reversed(self.runs) if tag in run["tags"]]
-        return {"runsOrError": {"__typename": "Runs", "results": found[:1]}}
+        found = [
+            run
+            for run in reversed(self.runs)
+            if run["jobName"] == filter["pipelineName"] and all(tag in run["tags"] for tag in filter["tags"])
+        ]
+        return {"runsOrError": {"__typename": "Runs", "results": found[:20]}}
 
     def _run(self, id: str) -> dict[str, Any]:
         missing = {"__typename": "RunNotFoundError", "message": "none"}

@@ -38,7 +38,7 @@ BEHIND = {
     "viewer": 3000,
     "webserver": 3000,
     "approvals-solar-cells": 3070,
-    "label-studio": 8080,
+    "label-studio-solar-cells": 8080,
     "oauth2-proxy": 4180,
 }
 
@@ -108,8 +108,8 @@ class Names(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def running_proxy(folder: Path) -> Iterator["Visitor"]:
-    """A visitor of the proxy of a team, which runs until the end of the block."""
+def running_proxy(folder: Path, **differently: str) -> Iterator["Visitor"]:
+    """A visitor of the proxy of a team, with these variables `differently`; it runs until the end of the block."""
     net = f"127.{random.randint(10, 250)}.{random.randint(0, 250)}"
     addresses = {service: f"{net}.{n}" for n, service in enumerate(BEHIND, start=2)}
     with ExitStack() as stack:
@@ -123,14 +123,16 @@ def running_proxy(folder: Path) -> Iterator["Visitor"]:
         stack.enter_context(_serving(names))
         resolver = f"{net}.1:{names.server_address[1]}"
         nginx = [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-c"]
-        configuration = write_configuration(folder, listen=f"{net}.1:8080", resolver=resolver)
+        configuration = write_configuration(folder, f"{net}.1:8080", resolver, differently)
         stack.enter_context(_process([*nginx, str(configuration)], folder / "nginx.log"))
         yield stack.enter_context(_visitor(f"{net}.1:8080", folder / "nginx.log"))
 
 
-def write_configuration(folder: Path, listen: str, resolver: str) -> Path:
+def write_configuration(
+    folder: Path, listen: str, resolver: str, differently: dict[str, str] | None = None
+) -> Path:
     """nginx's configuration as its image makes it from infra/proxy."""
-    environment = {**ENVIRONMENT, "PROXY_LISTEN": listen, "PROXY_RESOLVER": resolver}
+    environment = {**ENVIRONMENT, **(differently or {}), "PROXY_LISTEN": listen, "PROXY_RESOLVER": resolver}
     template = (PROXY / "proxy.conf.template").read_text()
     for name, value in environment.items():
         template = template.replace(f"${{{name}}}", value)

@@ -209,9 +209,11 @@ def inbox_reconciliation(
     acquisition = in_force(project_spec, deployment).acquisition
     snapshot, box = tables.snapshot(context), inbox(deployment, acquisition)
     held = set(snapshot.columns("raw_frames", ("frame_id",), schema=RawFrames)["frame_id"])
-    published = set(snapshot.partitions("raw_frames"))
+    # First: what is finished after that may be newer than the state of the lake.
+    received = box.keys_received()
+    published = set(tables.head().partitions("raw_frames"))
     with writing(box.folder):
-        found = list(reconcile(box, acquisition, published, held.__contains__, datetime.now(UTC)))
+        found = list(reconcile(box, acquisition, received, published, held.__contains__, datetime.now(UTC)))
         returned = [one for one in found if config.bring_back and bring_back(box, one)]
     rows = as_rows(found, returned)
     kinds = rows["found"].value_counts(sort=True)

@@ -14,6 +14,9 @@ from cv_assets.frames.captures import FileName, read_file_name
 from cv_assets.frames.files import Identity
 from cv_assets.spec.acquisition import Acquisition
 
+DELIVERY_TABLES: Final = ("raw_frames", "prepared_frames", "inspections", "outbox", "drift_metrics")
+"""The tables of a delivery, in the order in which its run makes them; while one is missing, it is under way."""
+
 _ROTATIONS: Final = 2
 
 

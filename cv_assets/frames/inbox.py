@@ -4,6 +4,7 @@
     <inbox>/../taken/<key>/     files that the lake holds
     <state>/<key>.json          manifests of deliveries that are under way
     <state>/received/<key>.json manifests of finished deliveries, with what became of each file
+    <state>/forgotten/<key>.json those of deliveries that an older lake, brought back, does not hold
     <memory>                    what one look leaves for the next; may be deleted
 
 The inbox must lie on one file system whose inode numbers are stable, together with `taken`.
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cv_assets.frames import closing, deliveries
 from cv_assets.frames.deliveries import Known, Manifest, Memory, Receipt, Sight, Waiting
@@ -26,6 +27,8 @@ from cv_assets.spec.acquisition import Acquisition
 
 Receipts = Mapping[str, Receipt]
 """What became of each claimed file of a delivery, by name."""
+
+_Row = TypeVar("_Row", Sight, Known)
 
 _WATCHED: Final = 1000
 _WRITERS: Final = 8
@@ -85,6 +88,18 @@ class Inbox:
         raise FileNotFoundError(
             f"there is no manifest of delivery {key}: expected {self._manifest_files(key)[0]}"
         )
+
+    def claimed(self, key: str) -> Collection[str]:
+        """The names of the files of a delivery, finished, under way or forgotten; none where nothing is said of it."""
+        for file in (*self._manifest_files(key), self._forgotten(key)):
+            if file.is_file():
+                return _manifest(_read_json(file)).files
+        return ()
+
+    def forget(self, key: str) -> None:
+        """Put the manifest of a finished delivery aside: its files are new where they lie in the inbox."""
+        self._forgotten(key).parent.mkdir(exist_ok=True)
+        self._manifest_files(key)[1].replace(self._forgotten(key))
 
     def copy(self, manifest: Manifest, name: str, target: Path) -> str | None:
         """Copy a claimed file to `target` and return its sha256.
@@ -217,6 +232,9 @@ class Inbox:
     def _manifest_files(self, key: str) -> tuple[Path, Path]:
         return self.state / f"{key}.json", self.state / "received" / f"{key}.json"
 
+    def _forgotten(self, key: str) -> Path:
+        return self.state / "forgotten" / f"{key}.json"
+
     def _is_used(self, key: str) -> bool:
         return any(file.exists() for file in self._manifest_files(key))
 
@@ -247,7 +265,9 @@ class Inbox:
         manifests = [_manifest(values) for values in stated]
         receipts = {values["key"]: read_receipts(values["receipts"]) for values in stated}
         groups = closing.note_groups({}, [*manifests, *self.under_way()])
-        return deliveries.account(Memory(closed_groups=groups), manifests, receipts)
+        watched = {path: one for values in stated for path, one in values["watched"].items()}
+        newest = dict(list(watched.items())[-_WATCHED:])
+        return deliveries.account(Memory(closed_groups=groups, watched=newest), manifests, receipts)
 
 
 def read_receipts(values: Mapping[str, Any]) -> dict[str, Receipt]:
@@ -273,7 +293,16 @@ def _only_these(values: dict[str, Any], names: Collection[str], inodes: Collecti
         if name in names or identity["inode"] in inodes
     }
     receipts = {name: receipt for name, receipt in values["receipts"].items() if name in files}
-    return {**values, "files": files, "receipts": receipts}
+    return {**values, "files": files, "receipts": receipts, "watched": _ended_too_early(values)}
+
+
+def _ended_too_early(values: dict[str, Any]) -> dict[str, Identity]:
+    """The files of a finished delivery whose writer may not be done, by their path below the folder `taken`."""
+    return {
+        f"{values['key']}/{name}": Identity(**values["files"][name])
+        for name, receipt in values["receipts"].items()
+        if not receipt.get("whole", True) and name in values["files"]
+    }
 
 
 def _manifest_values(manifest: Manifest, receipts: Receipts | None = None) -> dict[str, Any]:
@@ -288,9 +317,15 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
     return Manifest(**stated, files=files)
 
 
+def _of_identity(kind: type[_Row], values: Any) -> _Row:
+    """Its values by their order, or by their names, as an earlier version wrote them."""
+    row, *rest = [values[name] for name in kind._fields] if isinstance(values, dict) else values
+    return kind(Identity(*row), *rest)
+
+
 def _memory(values: dict[str, Any]) -> Memory:
-    sights = {name: Sight(Identity(*row), *rest) for name, (row, *rest) in values["sights"].items()}
-    known = {name: Known(Identity(*row), *rest) for name, (row, *rest) in values["known"].items()}
+    sights = {name: _of_identity(Sight, one) for name, one in values["sights"].items()}
+    known = {name: _of_identity(Known, one) for name, one in values["known"].items()}
     watched = {path: Identity(*row) for path, row in values["watched"].items()}
     groups = {station: tuple(names) for station, names in values["closed_groups"].items()}
     accounted = tuple(values["accounted"])

@@ -5,7 +5,7 @@ nothing has to be locked: what moves meanwhile is found where it was or where it
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,18 +46,20 @@ class Finding:
 def reconcile(
     box: Inbox,
     acquisition: Acquisition,
+    received: Sequence[str],
     published: Collection[str],
     holds: Callable[[str], bool],
     now: datetime,
 ) -> Iterator[Finding]:
     """Every file that is not where the manifests and the lake say, or waits for too long.
 
-    `published` are the deliveries whose raw frames the lake has; `holds` says whether it has this content, a sha256.
+    `received` are the deliveries that were finished before the lake was asked for `published`, those whose raw frames
+    it has: what is published meanwhile lacks nothing. `holds` says whether it has this content, a sha256.
     Nothing is changed. Raises OSError when a folder cannot be read.
     """
     yield from _waiting(box, acquisition, now)
     yield from _missing(box, published)
-    yield from _unpublished(box, published)
+    yield from _unpublished(box, received, published)
     yield from _taken(box, holds)
 
 
@@ -125,8 +127,8 @@ def _missing(box: Inbox, published: Collection[str]) -> Iterator[Finding]:
             )
 
 
-def _unpublished(box: Inbox, published: Collection[str]) -> Iterator[Finding]:
-    for key in box.keys_received():
+def _unpublished(box: Inbox, received: Sequence[str], published: Collection[str]) -> Iterator[Finding]:
+    for key in received:
         if key in published:
             continue
         for name in sorted(box.manifest(key).files):

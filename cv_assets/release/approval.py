@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from cv_assets.release.history import NotAllowedError
 from cv_assets.words import moment
 
-GOOD_FOR: Final = timedelta(hours=24)
-"""A run may wait so long in a queue before it acts on an approval."""
+GOOD_FOR: Final = timedelta(hours=1)
+"""A run may wait so long in a queue before it acts on an approval; as long can a canceled one be executed again."""
 
 SIGNED_BY: Final[dict[str, Any]] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
 """How tokens are signed: HMAC with SHA-256."""
@@ -76,6 +76,11 @@ def verify(token: str, key: str, *, decided: Decided, place: str, now: datetime)
     if mistake := _mistake(approval, decided, place, now):
         raise NotAllowedError(f"{mistake}: {ANEW}")
     return approval
+
+
+def good_until(token: str, key: str) -> datetime:
+    """Until when a run may act on the approval in `token`. Raises NotAllowedError as `verify` does."""
+    return _read(token, key).at + GOOD_FOR
 
 
 def refuse_outdated(approval: Approval, history: pl.DataFrame, judged_at: str) -> None:
@@ -136,7 +141,7 @@ def _mistake(approval: Approval, decided: Decided, place: str, now: datetime) ->
     if approval.at > now + _CLOCKS_DIFFER:
         return f"the approval is of {moment(approval.at)}, which is to come: set the clocks of door and code location"
     if approval.at < now - GOOD_FOR:
-        return f"the approval is of {moment(approval.at)}, older than {GOOD_FOR.total_seconds() / 3600:.0f} hours"
+        return f"the approval is of {moment(approval.at)}, older than {GOOD_FOR.total_seconds() / 60:.0f} minutes"
     return ""
 
 

@@ -4,16 +4,18 @@ The run that carries it out asks the same again; asking here spares people a fai
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Final
 
 import polars as pl
 
-from cv_assets.release.approval import Decided
+from cv_assets.release.approval import Decided, good_until, verify
 from cv_assets.release.board import Board, in_words
 from cv_assets.release.forms import Shown, reason_in
+from cv_assets.release.history import NotAllowedError
 from cv_assets.release.launching import DECIDES, Run
-from cv_assets.words import visible
+from cv_assets.words import moment, visible
 
 _AT_WORK: Final = {
     "QUEUED": "The run waits in Dagster's queue",
@@ -59,6 +61,30 @@ def tags_of(decided: Decided, place: str, seen: str) -> dict[str, str]:
     return {DECIDES: f"{place}: {decided.candidate} {as_of}", "candidate": decided.candidate}
 
 
+def is_genuine(run: Run, place: str, key: str, now: datetime) -> bool:
+    """Whether the run can do what its tag says: anyone may write a tag. Without a key nobody can tell."""
+    if not key:
+        return True
+    try:
+        verify(str(run.config.get("approval")), key, decided=decided_by(run), place=place, now=now)
+    except NotAllowedError:
+        return False
+    return True
+
+
+def decided_by(run: Run) -> Decided:
+    """What the run was launched to do, by its config."""
+    by_default = {"candidate": "", "back_to": "", "approver": "", "approve": True, "why": ""}
+    return Decided(**{one.name: run.config.get(one.name, by_default[one.name]) for one in fields(Decided)})
+
+
+def decision_in_words(decided: Decided) -> str:
+    """Who decided what."""
+    if decided.back_to:
+        return f"{decided.approver} goes back to {decided.back_to}"
+    return f"{decided.approver} {'approves of' if decided.approve else 'declines'} {decided.candidate}"
+
+
 def refuse_who_may_not(board: Board, approver: str, known: str) -> None:
     """Raise DecisionError unless the spec lets that person decide, known as well as it asks for."""
     if not board.may_decide(approver):
@@ -84,6 +110,13 @@ def refuse_what_changed(board: Board, decided: Decided, seen: str) -> None:
         raise DecisionError(f"{decided.candidate} cannot be approved: {now.obstacle or now.why}.")
 
 
+def is_as_seen(board: Board, decided: Decided, seen: str) -> bool:
+    """Whether what was decided on is as it was shown: nothing took effect on it."""
+    if decided.back_to:
+        return board.seen == seen
+    return any((one.candidate, one.seen) == (decided.candidate, seen) for one in board.waiting)
+
+
 def _refuse_rollback(board: Board, version: str, seen: str) -> None:
     if version not in board.earlier:
         raise DecisionError(f"{version} is no version to go back to: load the page again.")
@@ -91,8 +124,11 @@ def _refuse_rollback(board: Board, version: str, seen: str) -> None:
         raise DecisionError("The history of releases grew since the page was loaded: look at it again.")
 
 
-def told(run: Run, history: pl.DataFrame, failed: str) -> Told:
-    """How the run stands and what became of the decision; `failed` is what a failed run said."""
+def told(run: Run, history: pl.DataFrame, failed: str, key: str, now: datetime) -> Told:
+    """How the run stands and what became of the decision.
+
+    `failed` is what a failed run said, `key` what approvals are signed with.
+    """
     match run.status:
         case "SUCCESS":
             return _concluded(run, history)
@@ -103,10 +139,24 @@ def told(run: Run, history: pl.DataFrame, failed: str) -> Told:
                 good=False,
             )
         case "CANCELED":
-            return Told("Nothing was concluded", "Somebody canceled the run.", good=False)
+            return Told("Nothing was concluded so far", _canceled(run, history, key, now), good=False)
         case status:
             text = "This page looks again by itself; what you decided is kept when you close it."
             return Told(_AT_WORK.get(status, f"The run is {status.lower()}"), text, good=None)
+
+
+def _canceled(run: Run, history: pl.DataFrame, key: str, now: datetime) -> str:
+    """Whoever executes it again in Dagster still carries the decision out, as long as its approval holds."""
+    canceled, candidate = "Somebody canceled the run.", run.config.get("candidate", "")
+    try:
+        last = good_until(str(run.config.get("approval")), key) if key else None
+    except NotAllowedError:
+        return canceled
+    if (last and last < now) or candidate in history["candidate"]:
+        return canceled
+    until = f" until {moment(last)}" if last else ""
+    sure = f": decline {candidate} to be sure that it is not" if candidate else ""
+    return f"{canceled} In Dagster it can still be executed again{until}{sure}."
 
 
 def _concluded(run: Run, history: pl.DataFrame) -> Told:

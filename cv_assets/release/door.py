@@ -28,7 +28,11 @@ from cv_assets.release.board import Board
 from cv_assets.release.deciding import (
     DecisionError,
     Told,
+    decided_by,
     decided_in,
+    decision_in_words,
+    is_as_seen,
+    is_genuine,
     refuse_what_changed,
     refuse_who_may_not,
     tags_of,
@@ -154,34 +158,51 @@ class Door:
         fields = await fields_of(request.stream())
         shown = shown_by(fields.get("token", ""), self._form_key, name)
         decided = decided_in(shown, fields, name or typed_name(fields.get("name", "")))
-        run_id = await run_in_threadpool(self._launch, decided, shown.seen)
-        return RedirectResponse(f"runs/{run_id}", 303)
+        run_id, is_mine = await run_in_threadpool(self._launch, decided, shown.seen)
+        return RedirectResponse(f"runs/{run_id}" if is_mine else f"runs/{run_id}?earlier=1", 303)
 
     async def _run(self, request: Request, _: str) -> Response:
         run, stands = await run_in_threadpool(self._told, request.path_params["run_id"])
-        return self._page("run.html", root="../", run=run, told=stands, link=f"{self._ui}/runs/{run.id}")
+        return self._page(
+            "run.html",
+            root="../",
+            run=run,
+            told=stands,
+            link=f"{self._ui}/runs/{run.id}",
+            decision=decision_in_words(decided_by(run)),
+            is_earlier="earlier" in request.query_params,
+        )
 
-    def _launch(self, decided: Decided, seen: str) -> str:
-        """The run that carries the decision out: a new one, unless there is one for what was seen."""
+    def _launch(self, decided: Decided, seen: str) -> tuple[str, bool]:
+        """The run that carries the decision out, and whether it is a new one: none is where one has or will."""
         board = self._look()
         refuse_who_may_not(board, decided.approver, self._known)
         tags = tags_of(decided, board.place, seen)
+        job, key = "release" if decided.candidate else "roll_back", self._secrets.approval_key
         with self._one_at_a_time:
-            earlier = self._dagster.newest(tags[DECIDES])
-            if earlier and earlier.may_take_effect:
-                return earlier.id
+            now = datetime.now(UTC)
+            earlier = self._dagster.newest(
+                job, tags[DECIDES], lambda run: is_genuine(run, board.place, key, now)
+            )
+            # Looked at after the run was: what it did is seen, unless the lake was restored since.
+            board = self._look()
+            if (
+                earlier
+                and earlier.may_take_effect
+                and not (earlier.has_ended and is_as_seen(board, decided, seen))
+            ):
+                return earlier.id, False
             refuse_what_changed(board, decided, seen)
-            approval = Approval(board.place, decided, self._known, seen, datetime.now(UTC))
-            key = self._secrets.approval_key
+            approval = Approval(board.place, decided, self._known, seen, now)
             config = {**asdict(decided), "approval": sign(approval, key) if key else ""}
-            return self._dagster.launch("release" if decided.candidate else "roll_back", config, tags)
+            return self._dagster.launch(job, config, tags), True
 
     def _told(self, run_id: str) -> tuple[Run, Told]:
         run = self._dagster.run(run_id)
-        if run is None or DECIDES not in run.tags:
+        if run is None:
             raise HTTPException(404)
         failed = self._dagster.why_it_failed(run_id) if run.status == "FAILURE" else ""
-        return run, told(run, self._look().rows, failed)
+        return run, told(run, self._look().rows, failed, self._secrets.approval_key, datetime.now(UTC))
 
     def _said(self, request: Request, headline: str, error: Exception, status: int) -> Response:
         root = "../" if request.url.path.startswith("/runs/") else ""

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from cv_assets.evaluation.rulings import met_in_words
+from cv_assets.release.candidates import propose
 from cv_assets.release.schema import Releases
 from cv_assets.requests.base import base_is_in_force, release_in_force
 from cv_assets.spec.evaluation import POLICY, Release
@@ -77,7 +78,7 @@ def conclude(
     `request` is its training_request row, `decision` its release_decision, empty while there is none; `pass_class` and
     `spec_digest` are those of the spec in force, and a candidate of another one is refused. A candidate already
     concluded leaves the history as it is. Raises NotAllowedError when someone concludes it who may not, or approves of
-    one that nobody judged, or is not known as the spec asks.
+    one that nobody judged, or is not known as the spec asks; and when `policy` concludes what waits for a person.
     """
     if request["candidate"] in history.filter(pl.col("outcome") != "rolled_back")["candidate"]:
         return history
@@ -89,6 +90,9 @@ def conclude(
     _refuse_unknown(conclusion, policy)
     if conclusion.known == "policy" and not conclusion.approve:
         raise NotAllowedError(f"only a person declines a candidate, and {POLICY!r} is none: give your name")
+    proposal = propose(request["candidate"], decision, policy)
+    if conclusion.known == "policy" and not proposal.conclude:
+        raise NotAllowedError(proposal.why)
     refusal = reason_to_refuse(history, request, decision, spec_digest)
     if refusal is None and policy.approval == "person" and conclusion.approver not in policy.approvers:
         raise NotAllowedError(

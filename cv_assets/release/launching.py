@@ -4,7 +4,7 @@ What people need is on the run itself: its tags say what it decides on, so that 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,12 @@ import httpx
 
 DECIDES: Final = "decides"
 """The tag of a run that the door launched: place, candidate or rollback, and what was seen."""
+
+JOBS: Final = ("release", "roll_back")
+"""The jobs that carry decisions out."""
+
+_PROJECT: Final = "project"
+"""The tag of every run of a project's jobs; Dagster's own tag for it is shown to nobody."""
 
 _PYTHON_S_NAME: Final = re.compile(r"^[\w.]*\b(Failure|[A-Z]\w*(Error|Exception)): ")
 
@@ -29,13 +35,13 @@ mutation Launch($run: ExecutionParams!) { launchRun(executionParams: $run) { __t
   ... on Error { message } } }
 """
 NEWEST: Final = """
-query Newest($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 1) { __typename
-  ... on Runs { results { runId status tags { key value } } }
+query Newest($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 20) { __typename
+  ... on Runs { results { runId jobName status runConfig tags { key value } } }
   ... on Error { message } } }
 """
 RUN: Final = """
 query Run($id: ID!) { runOrError(runId: $id) { __typename
-  ... on Run { runId status tags { key value } }
+  ... on Run { runId jobName status runConfig tags { key value } }
   ... on Error { message } } }
 """
 FAILURES: Final = """
@@ -53,11 +59,13 @@ class DagsterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as Dagster knows it; `status` is Dagster's word."""
+    """A run as Dagster knows it; `status` is Dagster's word, `config` what it gives to `releases`."""
 
     id: str
+    job: str
     status: str
     tags: Mapping[str, str]
+    config: Mapping[str, Any]
 
     @property
     def may_take_effect(self) -> bool:
@@ -91,16 +99,24 @@ class Dagster:
         answer = self._ask(LAUNCH, {"run": run}, "launchRun", expected="LaunchRunSuccess")
         return str(answer["run"]["runId"])
 
-    def newest(self, decides: str) -> Run | None:
-        """The newest run that decides on this. Raises DagsterError."""
-        wanted = {"tags": [{"key": DECIDES, "value": decides}]}
+    def newest(self, job: str, decides: str, is_genuine: Callable[[Run], bool]) -> Run | None:
+        """The newest of the project's runs of `job` that decides on this, but those that only say so.
+
+        Raises DagsterError.
+        """
+        tags = {DECIDES: decides, _PROJECT: self._project}
+        wanted = {"pipelineName": job, "tags": [{"key": key, "value": value} for key, value in tags.items()]}
         answer = self._ask(NEWEST, {"filter": wanted}, "runsOrError", expected="Runs")
-        return next(map(_run, answer["results"]), None)
+        return next(filter(is_genuine, map(_run, answer["results"])), None)
 
     def run(self, run_id: str) -> Run | None:
-        """That run, if Dagster knows it. Raises DagsterError."""
+        """That run, if it decides on something in this project. Raises DagsterError."""
         answer = self._ask(RUN, {"id": run_id}, "runOrError", expected="Run", or_else="RunNotFoundError")
-        return None if answer["__typename"] == "RunNotFoundError" else _run(answer)
+        if answer["__typename"] == "RunNotFoundError":
+            return None
+        run = _run(answer)
+        decides = run.job in JOBS and DECIDES in run.tags and run.tags.get(_PROJECT) == self._project
+        return run if decides else None
 
     def why_it_failed(self, run_id: str) -> str:
         """What a failed run said, in its own words; empty when it said nothing. Raises DagsterError."""
@@ -159,7 +175,9 @@ def in_one_sentence(words: str) -> str:
 
 
 def _run(answer: Mapping[str, Any]) -> Run:
-    return Run(answer["runId"], answer["status"], {tag["key"]: tag["value"] for tag in answer["tags"]})
+    tags = {tag["key"]: tag["value"] for tag in answer["tags"]}
+    config = (answer["runConfig"] or {}).get("ops", {}).get("releases", {}).get("config", {})
+    return Run(answer["runId"], answer["jobName"], answer["status"], tags, config)
 
 
 def _said(event: Mapping[str, Any]) -> str:

@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
+from cv_assets.spec.acquisition import overlap
 from cv_assets.spec.load import SpecError, digest, load_spec
 from cv_assets.spec.schema import Spec
-from resources.deployments import data_folder, for_one_project
+from resources.deployments import data_folder, data_of_an_earlier_version, for_one_project
 from resources.workspaces import write_workspace
 
 
@@ -16,7 +18,9 @@ def main(given: Sequence[str] | None = None) -> int:
     """Check each spec, then write the workspace that shows them side by side; 1 when something is wrong."""
     arguments = _parser().parse_args(given)
     specs, mistakes = _loaded(arguments.specs)
-    mistakes = mistakes or _why_not_together(specs)
+    mistakes = mistakes or _why_not_together(specs) or list(_shared_folders(specs))
+    if arguments.workspace and not mistakes:
+        mistakes = list(filter(None, (data_of_an_earlier_version(spec.name) for spec in specs.values())))
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
     if not mistakes and arguments.workspace:
@@ -61,6 +65,36 @@ def _why_not_together(specs: dict[Path, Spec]) -> list[str]:
     ]
     shared = for_one_project() if len(specs) > 1 else []
     return twice + [f"{variable} is for one project: unset it to show several." for variable in shared]
+
+
+def _shared_folders(specs: dict[Path, Spec]) -> Iterator[str]:
+    """The folders that two projects would both work in: the frames, exports or worklists of one are the other's."""
+    for one, other in combinations(specs.values(), 2):
+        for name, folder in _folders(one).items():
+            for taken, elsewhere in _folders(other).items():
+                if overlap(str(folder), str(elsewhere)):
+                    yield (
+                        f"{one.name}'s {name} is {folder}, {other.name}'s {taken} is {elsewhere}: give each project "
+                        "folders that neither hold nor lie in the other's."
+                    )
+                    break
+
+
+def _folders(spec: Spec) -> dict[str, Path]:
+    """Where each folder of a project is, by what a message calls it."""
+    data = data_folder(spec.name)
+    inbox = (data / spec.acquisition.inbox).resolve()
+    named = {
+        "`labels.exports`": spec.labels.exports,
+        "`inspection.outbox`": spec.inspection.outbox,
+        "`review.folder`": spec.review.folder,
+    }
+    return {
+        "data folder": data,
+        "`acquisition.inbox`": inbox,
+        "`taken` beside the inbox": inbox.parent / "taken",
+        **{name: (data / folder).resolve() for name, folder in named.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -272,7 +272,7 @@ def retention_plan(
     It lets go of nothing. Only bytes are ever let go, of raw and prepared frames and of the checkpoints of refused
     candidates; rows of tables stay for ever. Whatever its age, a frame stays that is labelled, asked about, in the
     benchmark or in a split of a candidate that is not refused, and a delivery that an open alarm is about or that is
-    under way. To apply it, launch the job `let_go` with this plan's data version.
+    under way. To apply it, launch the job `apply_retention` with this plan's data version.
     """
     planned = _plan_now(tables.snapshot(context), in_force(project_spec, deployment), deployment)
     goes, version = planned.filter(outcome="goes"), digest(planned, retention.VOLATILE)
@@ -350,8 +350,8 @@ def erasure(
     """Whether the bytes of what was let go are gone; those that were still there are erased and have a row.
 
     It follows the table `let_go` and may run again at any time: every night it goes on where a run was killed. Bytes
-    that another path still names stay, and those that were written in the last hours wait. On lakeFS it takes the
-    local copies; the server's own bytes are its garbage collection's.
+    that a path still names or names again, and those of what became needed by now, stay; those that were written in the
+    last hours wait. On lakeFS it takes the local copies; the server's own bytes are its garbage collection's.
     """
     gone, now = tables.snapshot(context).table("let_go", or_empty=LetGo), datetime.now(UTC)
     rows = erasing.erase(tables.lake, gone, now)
@@ -369,6 +369,9 @@ def _approved(
     version: str, spec: Spec, snapshot: Snapshot, deployment: Deployment
 ) -> tuple[pl.DataFrame, str]:
     """What may be let go now, and the data version of its plan."""
+    if version and version in snapshot.table("let_go", or_empty=LetGo)["plan"]:
+        # A run before this one was killed after it: what is left to do is the erasure.
+        return RetentionPlan.create_empty(), version
     fresh = _plan_now(snapshot, spec, deployment)
     if not version and spec.retention.apply == "automatic":
         return fresh.filter(outcome="goes"), digest(fresh, retention.VOLATILE)

@@ -1,21 +1,24 @@
 """Erasing what was let go: after the table says so, never before, so that a crash in between only leaves work.
 
-It may be done again at any time. Bytes that another path of a branch in use still names stay: a frame may have been
-delivered again since.
+It may be done again at any time. Bytes that a path of a branch in use still names stay: a frame may have been delivered
+again since, or a backbone trained with again. So do those of what became needed while it was let go.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
 
-from cv_assets.upkeep.holdings import HASH_IN_NAME
+from cv_assets.upkeep.holdings import HASH_IN_NAME, needed
+from cv_assets.upkeep.retention import bytes_of, with_reason
 from cv_assets.upkeep.schema import Erasure
 from cv_assets.words import counted
 from resources.lake import Lake, Leftover
 from resources.lake_names import MAIN
-from resources.tables import served
+from resources.let_go import written_beside
+from resources.tables import Snapshot
 
 GRACE: Final = timedelta(hours=6)
 """Bytes that were written more recently may be those of a publication under way."""
@@ -45,22 +48,21 @@ def in_words(rows: pl.DataFrame, let_go: pl.DataFrame) -> str:
 def _erased(lake: Lake, let_go: pl.DataFrame, now: datetime, dry_run: bool) -> Iterator[Leftover]:
     if let_go.is_empty():
         return
-    needed = _needed(lake, {*let_go["path"]})
-    for (commit,), rows in let_go.group_by("commit", maintain_order=True):
-        still = rows.filter(~pl.col("sha256").is_in(sorted(needed)))
-        again = rows.filter(pl.col("sha256").is_in(sorted(needed)))
-        yield from lake.erase(str(commit), still["path"], now - GRACE, dry_run=dry_run)
-        for path, size in again.select("path", "size_bytes").iter_rows():
-            yield Leftover("object", path, size, None, _NEEDED, "kept")
+    judged = with_reason(let_go, _needed(lake))
+    for (commit,), rows in judged.group_by("commit", maintain_order=True):
+        stays, goes = rows.filter(pl.col("why").is_not_null()), rows.filter(pl.col("why").is_null())
+        yield from lake.erase(str(commit), goes["path"], now - GRACE, dry_run=dry_run)
+        whys = dict(stays.select("path", "why").iter_rows())
+        for one in lake.erase(str(commit), stays["path"], now - GRACE, dry_run=True):
+            yield replace(one, outcome="kept", why=whys[one.name])
 
 
-def _needed(lake: Lake, let_go: set[str]) -> set[str]:
-    """The hashes of the bytes that branches in use name: main by any path, others by a path that was not let go."""
-    main = lake.resolve(MAIN)
-    paths = {*lake.paths(main)}
-    for branch, head in lake.branches().items():
-        serves = served(branch)
-        if serves is None or serves.kind == "candidate":
-            paths |= {change.path for change in lake.diff(main, head) if change.kind != "removed"} - let_go
-    names = pl.DataFrame({"path": sorted(paths)}, schema={"path": pl.String})
-    return {*names.select(pl.col("path").str.extract(HASH_IN_NAME)).to_series().drop_nulls()}
+def _needed(lake: Lake) -> pl.DataFrame:
+    """The bytes that branches in use name, main's or written there, and what is needed by now: rows of NEEDED."""
+    main = Snapshot(lake, lake.resolve(MAIN))
+    names = pl.DataFrame(
+        {"path": sorted({*lake.paths(main.commit)} | written_beside(lake))}, schema={"path": pl.String}
+    )
+    hashes = names.select(sha256=pl.col("path").str.extract(HASH_IN_NAME)).drop_nulls()
+    since = needed(main).with_columns(why=pl.format("Needed since: {}.", "why"))
+    return pl.concat([bytes_of(hashes, _NEEDED), since])

@@ -6,12 +6,14 @@ from typing import Final
 import polars as pl
 
 from cv_assets.alarms.schema import Alarms
+from cv_assets.frames.deliveries import DELIVERY_TABLES
 from cv_assets.frames.schema import PreparedFrames, RawFrames
 from cv_assets.release.schema import Releases
 from cv_assets.review.schema import ReviewQueue
 from cv_assets.upkeep.contracts import contract_of
 from cv_assets.upkeep.retention import HELD, NEEDED
 from resources.lake import Lake, RefNotFoundError
+from resources.lake_names import MAIN
 from resources.tables import Snapshot, served, table_of
 
 HASH_IN_NAME: Final = r"([0-9a-f]{64})(?:\.[^/]*)?$"
@@ -58,14 +60,14 @@ def _prepared_frames(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _as_frames(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """One row per path: captures of a delivery may share a picture."""
+    """A row for each frame of a path: captures of a delivery may share a picture, and prepared frames more so."""
     found = rows.with_columns(
         kind=pl.lit(kind),
         belongs_to="delivery",
         sha256=pl.col("path").str.extract(HASH_IN_NAME),
         commit=pl.lit(None, pl.String),
     )
-    newest = found.sort("since").unique("path", keep="last", maintain_order=True)
+    newest = found.sort("since").unique(["path", "frame_id"], keep="last", maintain_order=True)
     return newest.drop_nulls("sha256").select(name for name in HELD if name != "size_bytes")
 
 
@@ -114,12 +116,13 @@ def _sized(lake: Lake, commit: str, rows: pl.DataFrame) -> pl.DataFrame:
 def _states(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
     """This state, that of every candidate that is not refused, and every other data branch; each with its name."""
     yield "", snapshot
-    refused = {*refused_candidates(snapshot)["candidate"]}
+    # An experiment may hold a copy of a candidate that main refused.
+    refused = {(MAIN, candidate) for candidate in refused_candidates(snapshot)["candidate"]}
     for branch, head in snapshot.lake.branches().items():
         serves = served(branch)
         if serves is None and head != snapshot.commit:
             yield f" of {branch}", Snapshot(snapshot.lake, head)
-        elif serves and serves.kind == "candidate" and serves.name not in refused:
+        elif serves and serves.kind == "candidate" and (serves.data_branch, serves.name) not in refused:
             yield f" of candidate {serves.name}", Snapshot(snapshot.lake, head)
 
 
@@ -144,9 +147,9 @@ def _alarming(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _under_way(snapshot: Snapshot) -> Iterable[str]:
-    """Deliveries that are not prepared and inspected yet."""
-    taken = snapshot.partitions("raw_frames")
-    return {*taken} - ({*snapshot.partitions("prepared_frames")} & {*snapshot.partitions("inspections")})
+    """Deliveries of which a table is missing yet."""
+    first, *others = (frozenset(snapshot.partitions(table)) for table in DELIVERY_TABLES)
+    return first - first.intersection(*others)
 
 
 def _needed(by: str, names: Iterable[str], why: str) -> pl.DataFrame:

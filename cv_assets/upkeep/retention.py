@@ -37,24 +37,26 @@ def plan(held: pl.DataFrame, needed: pl.DataFrame, retention: Retention, now: da
     """What of `held` (HELD) is past its date, and whether it would go: rows of RetentionPlan.
 
     `needed` (NEEDED) says what stays whatever its age; of several reasons the first counts. Bytes that an object which
-    stays has, too, stay.
+    stays has, too, stay. Captures may share an object: `held` has a row for each of their frames, the plan one.
     """
-    dated = held.join(_rules(retention), on="kind").with_columns(
+    dated = held.join(_rules(retention), on="kind", how="left").with_columns(
         due_at=pl.col("since") + pl.duration(days="days")
     )
-    past = dated.filter(pl.col("due_at") <= now)
-    young = held.join(past, on="path", how="anti")
+    is_past = (pl.col("due_at") <= now).fill_null(value=False)
+    past, young = dated.filter(is_past), dated.filter(~is_past)
     reasons = pl.concat(
-        [needed, _bytes_of(young, "the same bytes are there a second time, which is not past its date")]
+        [needed, bytes_of(young, "the same bytes are there a second time, which is not past its date")]
     )
-    judged = _with_reason(past, reasons)
+    judged = with_reason(past, reasons)
     # The same bytes under another path: all go together, or none.
-    again = _bytes_of(
+    again = bytes_of(
         judged.filter(pl.col("why").is_not_null()), "the same bytes are there a second time, and needed"
     )
     stays = pl.coalesce("why", _reason("sha256", again))
     return (
-        judged.with_columns(stays.alias("why"))
+        judged.sort(pl.col("why").is_null(), "since", descending=[False, True])
+        .unique("path", keep="first", maintain_order=True)
+        .with_columns(stays.alias("why"))
         .with_columns(
             outcome=pl.when(pl.col("why").is_null()).then(pl.lit("goes")).otherwise(pl.lit("stays")),
             why=pl.coalesce("why", pl.format("past its date by {}", "rule")),
@@ -143,7 +145,8 @@ def _rules(retention: Retention) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"kind": pl.String, "days": pl.Int64, "rule": pl.String}, orient="row")
 
 
-def _with_reason(past: pl.DataFrame, needed: pl.DataFrame) -> pl.DataFrame:
+def with_reason(past: pl.DataFrame, needed: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `why` they are needed, null for those that are not."""
     reasons = [_reason(by, needed.filter(by=by)) for by in ("frame_id", "belongs_to", "sha256")]
     return past.with_columns(why=pl.coalesce(reasons))
 
@@ -153,5 +156,6 @@ def _reason(column: str, needed: pl.DataFrame) -> pl.Expr:
     return pl.col(column).replace_strict(first["name"], first["why"], default=None, return_dtype=pl.String)
 
 
-def _bytes_of(held: pl.DataFrame, why: str) -> pl.DataFrame:
+def bytes_of(held: pl.DataFrame, why: str) -> pl.DataFrame:
+    """Rows of NEEDED that keep the bytes of these rows."""
     return held.select(by=pl.lit("sha256"), name="sha256", why=pl.lit(why)).cast(dict(NEEDED))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ THREADS: Final = 8
 
 _RESTORE: Final = "Restore the object from a backup of the lake: any copy with the right sha256 is right."
 _STILL_THERE: Final = "It was let go, and its bytes are still there."
-_ERASE: Final = "Launch the job let_go or sweep_lake: either goes on with the erasure."
+_ERASE: Final = "Launch the job apply_retention or sweep_lake: either goes on with the erasure."
 _ASK: Final = "Nothing in the product does this: find out who wrote there, and publish the table again."
 
 

@@ -2,11 +2,14 @@
 
 import csv
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from cv_assets.spec.load import load_spec
-from demo.digits import SPEC_FILE, export, lots
+from demo.digits import SPEC_FILE, Plant, export, failed_runs, lots, main
+from demo.watch import StoryError
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +38,22 @@ def test_an_export_says_who_saw_what(stamped, tmp_path):
     export(tmp_path, "golden-1", stamped[0][:1], "1", benchmark="golden", verified_by="eva")
     (row,) = csv.DictReader((tmp_path / "golden-1.csv").read_text().splitlines())
     assert (row["class"], row["benchmark"], row["verified_by"]) == ("eight", "golden", "eva")
+
+
+def test_a_place_of_another_project_is_never_written_to(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CV_DATA", str(tmp_path))
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("CV_DATA is for one project: unset it")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_failed_since_the_beginning_ends_the_story(deployment):
+    runs = [SimpleNamespace(id="old", status="FAILURE")]
+    dagster = SimpleNamespace(runs=lambda: runs, run_url=str, failure=lambda _: "the lens is dirty")
+    plant = Plant(deployment, load_spec(SPEC_FILE), dagster)
+    plant = replace(plant, failed_before=failed_runs(dagster))
+    answers = iter([False, True])
+    plant._until("nothing", lambda: next(answers))
+    runs.append(SimpleNamespace(id="new", status="CANCELED"))
+    with pytest.raises(StoryError, match="Run new: the lens is dirty"):
+        plant._until("nothing", lambda: False)

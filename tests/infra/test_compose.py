@@ -45,7 +45,7 @@ def test_a_required_variable_says_what_it_is_each_time():
 def test_no_secret_has_a_default_but_label_studio_s_which_is_asked_for_when_it_starts():
     optional = {name for name in MAY_STAY_EMPTY if SECRET.search(name)}
     assert optional == {"LABEL_STUDIO_PASSWORD"}
-    assert "$${LABEL_STUDIO_PASSWORD:?" in SERVICES["label-studio"]["command"][2]
+    assert "$${LABEL_STUDIO_PASSWORD:?" in COMPOSE["x-label-studio"]["command"][2]
     assert {words for name, how, words in USED if name in optional and how == ":-"} == {""}
 
 
@@ -56,7 +56,7 @@ def test_no_secret_is_written_down():
         for name, value in environment(service).items()
         if SECRET.search(name) and value and not str(value).startswith(("${", "postgres"))
     }
-    assert written == {"label-studio.CSRF_COOKIE_SECURE"} & written
+    assert written == set()
 
 
 def test_only_the_proxy_publishes_a_port_by_default_to_this_machine():
@@ -66,13 +66,46 @@ def test_only_the_proxy_publishes_a_port_by_default_to_this_machine():
 
 def test_nothing_but_the_proxy_stands_beside_oauth2_proxy_or_label_studio():
     assert {name for name in SERVICES if "login" in networks(name)} == {"proxy", "oauth2-proxy"}
-    assert {name for name in SERVICES if "labelling" in networks(name)} == {"proxy", "label-studio"}
+    assert {name for name in SERVICES if "labelling" in networks(name)} == {
+        "proxy",
+        "label-studio-solar-cells",
+        "label-studio-digits",
+    }
 
 
 def test_only_code_servers_and_the_login_reach_outside():
     outside = {name for name, network in COMPOSE["networks"].items() if not (network or {}).get("internal")}
     reach = {name for name in SERVICES if networks(name) & outside}
     assert reach == {"code-solar-cells", "code-digits", "oauth2-proxy", "proxy"}
+
+
+@pytest.mark.parametrize("project", ["solar_cells", "digits"])
+def test_label_studio_serves_the_pictures_of_its_project_s_worklist_and_of_no_other(project):
+    name = project.replace("_", "-")
+    said = environment(f"label-studio-{name}")
+    data = environment(f"code-{name}")["CV_DATA"]
+    root = said["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"]
+    assert root == data.replace("/data/", "/plant/") + "/review"
+    pictures = [volume.rpartition("}/")[2] for volume in SERVICES[f"label-studio-{name}"]["volumes"]]
+    assert pictures == [f"label-studio-{name}:/label-studio/data", f"{project}:/plant/{project}:ro"]
+    assert said["LABEL_STUDIO_HOST"] == said["CSRF_TRUSTED_ORIGINS"] == f"https://label-{name}.${{CV_DOMAIN}}"
+
+
+def test_a_location_is_added_without_another_image():
+    for name in ("webserver", "viewer", "daemon"):
+        command, mounted = SERVICES[name]["command"], SERVICES[name]["volumes"]
+        place = command[command.index("--workspace") + 1]
+        assert f"./team/workspace.yaml:{place}:ro" in mounted
+    assert "workspace.yaml" not in (INFRA / "Dockerfile").read_text()
+
+
+def test_a_machine_of_one_core_can_start_every_service():
+    cores = {name: service["cpus"] for name, service in SERVICES.items()}
+    assert {name for name, number in cores.items() if number not in (1, "${CV_CODE_CPUS:-0}")} == set()
+
+
+def test_the_object_store_takes_no_room_that_it_does_not_need():
+    assert "-master.volumePreallocate=false" in SERVICES["objects"]["command"]
 
 
 def test_the_docker_socket_is_given_to_nobody():
@@ -111,6 +144,7 @@ def test_each_location_has_a_code_server_a_door_and_things_of_its_own():
             assert environment(service)["CV_SPEC"] == f"/specs/{name}.yaml"
             assert environment(service)["CV_DATA"].endswith(f"/{name}")
         assert "CV_PROXY_SECRET" in environment(door)
+        assert f"label-studio-{name.replace('_', '-')}" in SERVICES
         assert environment(code)["CV_APPROVAL_KEY"] == environment(door)["CV_APPROVAL_KEY"]
 
 

@@ -63,6 +63,15 @@ def test_kubernetes_and_compose_have_the_same_limits_and_ends():
     assert job["activeDeadlineSeconds"] == team["run_monitoring"]["max_runtime_seconds"]
 
 
+def test_a_run_has_the_room_that_its_launcher_gives_it():
+    """What a location says outranks the launcher, as its configuration is included in its runs."""
+    deployments = yaml.safe_load((HELM / "code.yaml").read_text())["deployments"]
+    assert [one["name"] for one in deployments if one["includeConfigInLaunchedRuns"]["enabled"]]
+    assert [one["name"] for one in deployments if "resources" in one] == []
+    launcher = yaml.safe_load((HELM / "dagster.yaml").read_text())["runLauncher"]["config"]["k8sRunLauncher"]
+    assert launcher["resources"]["limits"]["memory"] == "16Gi"
+
+
 def test_images_have_one_version_everywhere():
     compose = (INFRA / "compose.yaml").read_text()
     pinned = {

@@ -3,14 +3,17 @@
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 
 import dagster as dg
+import psycopg2
 import pytest
 from by_hand import publish_by_hand
 from make_postgres import CONFIGURATION
 
 from cv_assets.spec.load import load_spec, to_table
 from proofs.pictures import drop
+from resources.dagster_storage import DagsterStorage
 from resources.partitions import asset_key, deliveries
 from resources.tables import parquet, table_path
 
@@ -78,3 +81,22 @@ def test_runs_of_several_processes_at_once_are_all_there(home, deployment, table
         assert instance.get_materialized_partitions(asset_key("drift_metrics")) == wanted
         assert set(instance.get_dynamic_partitions(str(deliveries.name))) == wanted
         assert pool.submit(ask).result() == set()
+
+
+@pytest.mark.postgres
+def test_what_was_copied_of_a_database_is_brought_back_whole_or_not_at_all(postgres_database, tmp_path):
+    storage = DagsterStorage(tmp_path, postgres_database)
+
+    def ask_it(question):
+        address = postgres_database.replace("+psycopg2", "")
+        with closing(psycopg2.connect(address)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(question)
+            return cursor.fetchall() if cursor.description else None
+
+    ask_it("create table runs as select 7 as run")
+    storage.copy(tmp_path / "copy")
+    ask_it("drop table runs")
+    storage.bring_back(tmp_path / "copy")
+    assert ask_it("select run from runs") == [(7,)]
+    with pytest.raises(OSError, match="pg_restore failed"):
+        storage.bring_back(tmp_path / "copy")

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.skipif(
     reason="needs nginx: apt-get install nginx-light",
 )
 
-EVERYWHERE = ("view", "operate", "approve-solar-cells", "label")
+EVERYWHERE = ("view", "operate", "approve-solar-cells", "label-solar-cells")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_stranger_s_script_is_told_401(visitor, name):
         ("viewers", {"view"}),
         ("operators", {"view", "operate"}),
         ("approvers", {"view", "approve-solar-cells"}),
-        ("annotators", {"label"}),
+        ("annotators", {"label-solar-cells"}),
         ("somebody-else", set()),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_group_reaches_its_own_parts_alone(visitor, group, names):
 def test_each_name_leads_to_its_service(visitor):
     login = "ann:operators+approvers+annotators"
     services = [visitor.opens(name, login=login).json()["service"] for name in EVERYWHERE]
-    assert services == ["viewer", "webserver", "approvals-solar-cells", "label-studio"]
+    assert services == ["viewer", "webserver", "approvals-solar-cells", "label-studio-solar-cells"]
 
 
 def test_the_door_is_told_who_it_is_and_that_the_proxy_says_so(visitor):
@@ -82,7 +82,7 @@ def test_nothing_that_a_client_says_of_itself_arrives(visitor, name):
     assert not [line for line in sent.items() if "boss" in line[1] or line[1] in ("guessed", "approvers")]
 
 
-@pytest.mark.parametrize("name", ["view", "operate", "label"])
+@pytest.mark.parametrize("name", ["view", "operate", "label-solar-cells"])
 def test_only_the_door_learns_names_and_the_secret(visitor, name):
     sent = visitor.opens(name, login="ann:viewers+operators+annotators").json()["headers"]
     assert not [line for line in sent if line.startswith("x-auth-request") or line == "x-proxy-secret"]
@@ -100,7 +100,7 @@ def test_forged_headers_are_no_login(visitor):
 
 def test_a_page_of_another_name_may_not_act_here(visitor):
     login = "ann:operators"
-    own, foreign = "https://operate.cv.test", "https://label.cv.test"
+    own, foreign = "https://operate.cv.test", "https://label-solar-cells.cv.test"
     assert visitor.opens("operate", "/graphql", login, post=True, Origin=own).status_code == 200
     assert visitor.opens("operate", "/graphql", login, post=True, Origin=foreign).status_code == 403
     assert visitor.opens("operate", "/graphql", login, post=True, Origin="null").status_code == 403
@@ -108,15 +108,28 @@ def test_a_page_of_another_name_may_not_act_here(visitor):
     assert visitor.opens("operate", "/graphql", login, **handshake).status_code == 403
 
 
-@pytest.mark.parametrize("name", ["elsewhere", "approve-", "x.operate"])
+@pytest.mark.parametrize("name", ["elsewhere", "approve-", "label-", "x.operate"])
 def test_another_name_leads_nowhere(visitor, name):
     assert visitor.opens(name, login="ann:operators+approvers").status_code == 404
 
 
-def test_another_domain_with_the_name_of_a_door_leads_nowhere(visitor):
-    answer = visitor.opens("", login="ann:approvers", Host="approve-solar-cells.evil.test")
+@pytest.mark.parametrize("name", ["approve-solar-cells", "label-solar-cells"])
+def test_another_domain_with_the_name_of_a_project_s_part_leads_nowhere(visitor, name):
+    answer = visitor.opens("", login="ann:approvers+annotators", Host=f"{name}.evil.test")
     assert answer.status_code == 404
 
 
 def test_the_door_of_a_project_that_is_not_there_is_no_door(visitor):
     assert visitor.opens("approve-nothing", login="ann:approvers").status_code == 502
+
+
+@pytest.mark.parametrize(
+    "group", ["", "cell%20viewers", "CN=viewers,OU=cells", "cell viewers", "a&b", "a?b#c"]
+)
+def test_a_group_that_cannot_be_asked_for_is_refused_in_words_and_lets_nobody_in(group, tmp_path):
+    with running_proxy(tmp_path, CV_GROUP_OPERATORS=group) as visitor:
+        answer = visitor.opens("operate", login="ann:viewers")
+    if group == "cell%20viewers":
+        assert answer.status_code == 403
+    else:
+        assert (answer.status_code, answer.text[:31]) == (500, "A CV_GROUP_ variable is empty, ")

@@ -64,6 +64,20 @@ def test_a_key_of_the_lakefs_that_is_not_set_is_named_with_what_to_do(
         open_lake(deployment)
 
 
+@pytest.mark.parametrize("name", ["ab", "a" * 64])
+def test_a_project_whose_name_no_lakefs_repository_can_have_says_so(name, deployment, monkeypatch, tmp_path):
+    for variable in (
+        "LAKEFS_ENDPOINT",
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+    ):
+        monkeypatch.setenv(variable, "http://127.0.0.1:8000")
+    monkeypatch.delenv("LAKEFS_REPOSITORY", raising=False)
+    (tmp_path / "spec.yaml").write_text(f"name: {name}\n")
+    with pytest.raises(LakeError, match="a lakeFS repository's has 3 to 63: name a repository"):
+        open_lake(replace(deployment, spec_file=tmp_path / "spec.yaml"))
+
+
 @pytest.mark.parametrize("variable", ["CV_APPROVAL_KEY", "CV_PROXY_SECRET"])
 def test_a_secret_that_can_be_guessed_is_refused_and_none_is_ever_shown(monkeypatch, variable):
     monkeypatch.setenv(variable, "hunter2")

@@ -508,6 +508,13 @@ def test_what_a_commit_removes_is_listed_by_earlier_states_alone(lake):
     assert lake.sizes(after, ["frames/d1/a", "frames/d2/b"]) == {"frames/d2/b": 1}
 
 
+def test_a_commit_that_writes_and_removes_the_same_path_is_refused(lake):
+    lake.create_branch("work", "main")
+    with pytest.raises(ValueError, match="written and removed"):
+        lake.commit("work", {"a": b"1", "b": b"2"}, "both", {}, removed=["a"])
+    assert lake.resolve("work") == lake.resolve("main")
+
+
 def test_a_branch_that_was_cut_before_a_removal_brings_nothing_back(lake):
     before = publish(lake, "run", {"frames/a": b"a", "table": b"1"})
     lake.create_branch("goes", before)

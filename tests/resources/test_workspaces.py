@@ -1,6 +1,7 @@
 """Several projects in one Dagster: each is loaded by its own file, and none takes what is another's."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -82,6 +83,40 @@ def test_a_place_of_one_project_is_not_shared_by_two(variable, monkeypatch, caps
     assert main([str(SPECS / "digits.yaml")]) == 0
     assert main([str(SPECS / "digits.yaml"), str(SPECS / "solar_cells.yaml")]) == 1
     assert capsys.readouterr().err == f"{variable} is for one project: unset it to show several.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "of_the_other"),
+    [
+        ("inbox: ../solar_cells/inbox", "digits's `acquisition.inbox` is .*solar_cells/inbox"),
+        ("inbox: /mnt/plant/inbox", ""),
+    ],
+)
+def test_two_projects_with_one_folder_are_refused(line, of_the_other, tmp_path, capsys):
+    text = (SPECS / "digits.yaml").read_text()
+    (tmp_path / "digits.yaml").write_text(re.sub(r"(?m)^acquisition:$", f"acquisition:\n  {line}", text))
+    other = SPECS / "solar_cells.yaml"
+    if not of_the_other:
+        other = tmp_path / "third.yaml"
+        third = (tmp_path / "digits.yaml").read_text().replace("name: digits", "name: third", 1)
+        other.write_text(third.replace(line, "inbox: /mnt/plant"))
+    assert main([str(tmp_path / "digits.yaml"), str(other), "--workspace", str(tmp_path / "home")]) == 1
+    told = capsys.readouterr().err
+    assert re.search(of_the_other or "digits's `acquisition.inbox` is /mnt/plant/inbox, third's", told)
+    assert "neither hold nor lie in the other's" in told
+    assert not (tmp_path / "home").exists()
+
+
+def test_data_of_an_earlier_version_are_not_passed_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("resources.deployments.ROOT", tmp_path)
+    (tmp_path / ".data" / "lake").mkdir(parents=True)
+    given = [str(SPECS / "digits.yaml"), "--workspace", str(tmp_path / "home")]
+    assert main(given) == 1
+    where = tmp_path / ".data"
+    told = f"Data of an earlier version lies in {where}: move it to {where}/digits.\n"
+    assert capsys.readouterr().err == told
+    (where / "digits").mkdir()
+    assert main(given) == 0
 
 
 def test_an_earlier_workspace_s_projects_are_left_out(tmp_path):

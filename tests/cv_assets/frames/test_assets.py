@@ -80,6 +80,7 @@ def test_a_delivery_of_which_frames_were_let_go_is_made_again_without_them(deliv
     raw, prepared = before.table("raw_frames", key), before.table("prepared_frames", key)
     path, *_ = raw.filter(part="m01c001")["path"]
     gone = pl.DataFrame({"path": [path], "rule": ["frames_days: 30"], "let_go_at": [raw["received_at"][0]]})
+    gone = gone.with_columns(kind=pl.lit("raw frame"), belongs_to=pl.lit("d1"))
     tables.lake.create_branch("goes", before.commit)
     commit = tables.lake.commit("goes", {"tables/let_go.parquet": parquet(gone)}, "let go", {}, [path])
     tables.lake.merge(commit, "main", "let go", {})

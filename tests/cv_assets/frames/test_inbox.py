@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cv_assets.frames.deliveries import Known, Receipt, is_takeable, window
-from cv_assets.frames.inbox import Inbox, Published, read_receipts
+from cv_assets.frames.deliveries import Known, Receipt, Sight, is_takeable, window
+from cv_assets.frames.files import Identity
+from cv_assets.frames.inbox import Inbox, Published, _memory, read_receipts
 from cv_assets.frames.receiving import receive
 from cv_assets.frames.schema import RawFrames
 from cv_assets.spec.acquisition import Acquisition
@@ -320,6 +321,24 @@ def test_a_memory_that_cannot_be_read_is_rebuilt(keeping, content):
     assert keeping.names() == ["a.png"]
 
 
+def test_a_memory_of_an_earlier_version_is_read():
+    identity = [1, 2, 3, 4]
+    by_name = {"identity": identity, "sha256": "s", "delivery": "k", "whole": True, "gone_since": None}
+    earlier = {
+        "last_name": "",
+        "rotations": 0,
+        "sights": {"b.png": {"identity": identity, "looks": 1, "since": 2.0}},
+        "known": {"a.png": by_name},
+        "closed_groups": {},
+        "watched": {"k/c.png": identity},
+        "accounted": [],
+    }
+    read = _memory(earlier)
+    assert read.known == {"a.png": Known(Identity(*identity), "s", "k")}
+    assert read.sights == {"b.png": Sight(Identity(*identity), 1, 2.0)}
+    assert read.watched == {"k/c.png": Identity(*identity)}
+
+
 def test_an_unfinished_delivery_does_not_bring_back_what_a_later_one_took(keeping):
     keeping.drop("a.png", b"one")
     (first,) = keeping.tick(2).closed
@@ -355,7 +374,8 @@ def test_a_hard_link_beside_a_kept_file_is_a_file_of_its_own(keeping):
     assert keeping.names() == ["a.png", "b.png"]
 
 
-def test_a_half_written_file_that_was_put_away_comes_back_when_its_writer_goes_on(line):
+@pytest.mark.parametrize("lose_memory", [False, True])
+def test_a_half_written_file_that_was_put_away_comes_back_when_its_writer_goes_on(line, lose_memory):
     whole = make_frames.png(make_frames.cell())
     with (line.box.folder / "a.png").open("wb") as writer:
         writer.write(whole[:500])
@@ -364,6 +384,9 @@ def test_a_half_written_file_that_was_put_away_comes_back_when_its_writer_goes_o
         line.run_all()
         line.tick()
         assert line.taken() == ["a.png"]
+        if lose_memory:
+            line.tick()
+            line.box.memory.unlink()
         writer.write(whole[500:])
     line.tick(3)
     line.run_all()

@@ -43,7 +43,9 @@ class Plant:
 
     def found(self, published=(), held=(), later=timedelta(0)):
         held = {hashlib.sha256(content).hexdigest() for content in held}
-        found = reconcile(self.box, self.of, published, held.__contains__, NOW + later)
+        found = reconcile(
+            self.box, self.of, self.box.keys_received(), published, held.__contains__, NOW + later
+        )
         return [(one.place, one.delivery, one.name, one.found) for one in found]
 
 
@@ -82,7 +84,7 @@ def test_only_what_is_astray_goes_back_and_replaces_nothing(plant):
         plant.write(plant.box.taken / "d1" / name, name.encode())
     plant.write(plant.box.folder / "there.png", b"came meanwhile")
     held = hashlib.sha256(b"copy.png").hexdigest()
-    found = list(reconcile(plant.box, plant.of, (), held.__eq__, NOW))
+    found = list(reconcile(plant.box, plant.of, plant.box.keys_received(), (), held.__eq__, NOW))
     assert [one.name for one in found if bring_back(plant.box, one)] == ["lost.png"]
     assert sorted(file.name for file in plant.box.folder.iterdir()) == ["lost.png", "there.png"]
     assert (plant.box.folder / "there.png").read_bytes() == b"came meanwhile"
@@ -97,14 +99,14 @@ def test_a_claimed_file_that_is_gone_is_missing_until_its_delivery_is_published(
 def test_a_finished_delivery_that_an_older_lake_lacks_is_told_file_by_file(plant):
     plant.claim("d1", "a.png", finished=True)
     plant.write(plant.box.taken / "d1" / "a.png")
-    (finding,) = reconcile(plant.box, plant.of, (), lambda _: False, NOW)
+    (finding,) = reconcile(plant.box, plant.of, plant.box.keys_received(), (), lambda _: False, NOW)
     assert (finding.name, finding.found) == ("a.png", "unpublished")
     assert "Move deliveries/received/d1.json to deliveries/" in finding.do
 
 
 def test_a_name_that_is_no_text_can_be_told(plant):
     plant.write(plant.box.taken / "d1" / os.fsdecode(b"caf\xe9.png"))
-    found = list(reconcile(plant.box, plant.of, (), lambda _: False, NOW))
+    found = list(reconcile(plant.box, plant.of, plant.box.keys_received(), (), lambda _: False, NOW))
     assert as_rows(found, found)["file_name"].to_list() == ["caf\\xe9.png"]
 
 

@@ -109,7 +109,7 @@ def test_a_picture_that_was_let_go_is_no_lost_link_and_the_page_says_when(ask, l
     path = head.table("raw_frames", "d1").filter(part="blurred")["path"][0]
     gone = pl.DataFrame(
         {"path": [path], "rule": ["frames_days: 30"], "let_go_at": [datetime(2026, 5, 1, tzinfo=UTC)]}
-    )
+    ).with_columns(kind=pl.lit("raw frame"), belongs_to=pl.lit("d1"))
     line.tables.lake.create_branch("goes", head.commit)
     commit = line.tables.lake.commit("goes", {table_path("let_go"): parquet(gone)}, "let go", {}, [path])
     line.tables.lake.merge(commit, "main", "let go", {})

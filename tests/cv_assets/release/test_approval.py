@@ -81,7 +81,7 @@ def test_an_approval_on_an_experiment_is_none_on_main():
 @pytest.mark.parametrize(
     ("age", "words"),
     [
-        (timedelta(hours=25), "of 2026-03-01 11:00 UTC, older than 24 hours: look at it anew"),
+        (timedelta(hours=2), "of 2026-03-02 10:00 UTC, older than 60 minutes: look at it anew"),
         (-timedelta(hours=1), "which is to come: set the clocks"),
     ],
 )

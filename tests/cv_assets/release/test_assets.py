@@ -331,6 +331,8 @@ def test_the_door_does_not_make_a_lake(deployment):
     assert not deployment.embedded_lake.exists()
 
 
-def test_a_door_without_a_login_is_for_this_machine_alone(deployment, capsys):
-    assert main(["--host", "192.0.2.7"], deployment) == 1
+@pytest.mark.parametrize("host", ["192.0.2.7", "::1", "127.0.0.2"])
+def test_a_door_without_a_login_is_for_this_machine_alone(host, deployment, capsys):
+    """By other addresses of this machine nobody would be let in either: pages elsewhere could use them."""
+    assert main(["--host", host], deployment) == 1
     assert "leave --host out, or put a login in front and set CV_PROXY_SECRET" in capsys.readouterr().err

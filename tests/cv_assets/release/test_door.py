@@ -1,5 +1,6 @@
 """The door of approvals, as browsers and those who mean ill meet it."""
 
+import re
 from datetime import UTC, datetime
 
 import httpx
@@ -97,7 +98,7 @@ def test_clicking_twice_launches_one_run(board):
     door = AtTheDoor(board, name=ADA)
     token = door.token("c3")
     replies = [door.decide("c3", "approve", token=token) for _ in range(2)]
-    assert [reply.headers["location"] for reply in replies] == ["runs/run-1"] * 2
+    assert [reply.headers["location"] for reply in replies] == ["runs/run-1", "runs/run-1?earlier=1"]
     assert len(door.dagster.launched) == 1
     door.dagster.end("FAILURE")
     assert door.decide("c3", "approve", token=token).headers["location"] == "runs/run-2"
@@ -253,8 +254,61 @@ def test_a_run_that_was_refused_says_why_in_the_product_s_own_words(board):
 
 def test_only_runs_of_decisions_are_shown(board):
     door = AtTheDoor(board, name=ADA)
-    door.dagster.runs.append({"__typename": "Run", "runId": "other", "status": "SUCCESS", "tags": []})
-    assert [door.ask("GET", f"/runs/{name}").status_code for name in ("other", "none")] == [404, 404]
+    decides = {"key": "decides", "value": "solar_cells on main: c3 as judged at judged-c3"}
+    door.dagster.add("other", "SUCCESS", "release", [])
+    door.dagster.add("elsewhere", "SUCCESS", "release", [decides], project="digits")
+    door.dagster.add("labels", "SUCCESS", "label", [decides])
+    names = ("other", "elsewhere", "labels", "none")
+    assert [door.ask("GET", f"/runs/{name}").status_code for name in names] == [404] * 4
+
+
+def test_after_a_restore_what_is_open_again_is_decided_anew(board):
+    door = AtTheDoor(board, name=ADA)
+    door.decide("c3", "approve")
+    door.dagster.end("SUCCESS")
+    assert door.decide("c3", "decline", why="y").headers["location"] == "runs/run-2"
+    assert config(door)["approve"] is False
+    door.dagster.end("SUCCESS")
+    for number in (3, 4):
+        reply = door.decide("Roll back", "roll_back", back_to="v1.0.0", why="v1.1.0 overkills")
+        assert reply.headers["location"] == f"runs/run-{number}"
+        door.dagster.end("SUCCESS")
+
+
+def test_a_run_that_only_says_what_it_decides_swallows_no_decision(board):
+    door = AtTheDoor(board, name=ADA)
+    decides = {"key": "decides", "value": "solar_cells on main: c3 as judged at judged-c3"}
+    door.dagster.add("labels", "STARTED", "label", [decides])
+    door.dagster.add("elsewhere", "STARTED", "release", [decides], project="digits")
+    door.dagster.add("unsigned", "STARTED", "release", [decides])
+    assert door.decide("c3", "decline", why="y").headers["location"] == "runs/run-4"
+    door.dagster.add("later", "STARTED", "release", [decides])
+    assert door.decide("c3", "approve").headers["location"] == "runs/run-4?earlier=1"
+
+
+def test_where_somebody_decided_before_the_page_says_who_and_what(board):
+    door = AtTheDoor(board, name=ADA)
+    door.decide("c3", "decline", why="y")
+    place = door.decide("c3", "approve").headers["location"]
+    page = door.open(f"/{place}")
+    assert "nothing new was launched" in page
+    assert f"{ADA} declines c3" in page
+    assert "nothing new was launched" not in door.open("/runs/run-1")
+
+
+def test_of_a_canceled_run_the_page_says_until_when_it_can_still_take_effect(spec, board):
+    door = AtTheDoor(board, name=ADA)
+    door.decide("c3", "approve")
+    door.dagster.end("CANCELED")
+    page = door.open("/runs/run-1")
+    assert re.search(r"executed again until [\d-]+ [\d:]+ UTC: decline c3 to be sure that it is not", page)
+    row = release_row(3, None, "c3", outcome="refused")
+    door.board = board_of(spec, history=pl.concat([HISTORY, pl.DataFrame([row], schema=HISTORY.schema)]))
+    assert "executed again" not in door.open("/runs/run-1")
+    keyless = AtTheDoor(board, key="")
+    keyless.decide("c3", "approve", name=ADA)
+    keyless.dagster.end("CANCELED")
+    assert "can still be executed again: decline c3 to be sure that it is not" in keyless.open("/runs/run-1")
 
 
 def test_a_dagster_or_a_lake_that_is_down_is_a_sentence_and_nothing_is_launched(board):

@@ -106,6 +106,13 @@ def test_a_refusal_needs_no_approver():
     assert last(end(EMPTY, judged=decision(False), by=BOB))["outcome"] == "refused"
 
 
+def test_policy_ends_no_candidate_that_waits_for_a_person():
+    """It would be refused, for the spec changed since it was requested."""
+    with pytest.raises(NotAllowedError, match="c1 waits for the approval of ada"):
+        end(EMPTY, by=NOBODY, policy=BY_LOGIN, spec="s2")
+    assert last(end(EMPTY, by=NOBODY, policy=BY_POLICY, spec="s2"))["outcome"] == "refused"
+
+
 def test_only_a_named_approver_releases():
     with pytest.raises(NotAllowedError, match="'bob' may not decide on releases; the spec names ada"):
         end(EMPTY, by=BOB)

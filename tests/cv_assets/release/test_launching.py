@@ -73,7 +73,7 @@ def refusing(error: Exception):
 )
 def test_a_dagster_that_does_not_answer_is_told_in_a_sentence(answer, words):
     with pytest.raises(DagsterError, match=words):
-        dagster(answer).newest("c1")
+        dagster(answer).newest("release", "c1", lambda run: True)
 
 
 def test_a_project_that_dagster_does_not_know_is_named_beside_those_it_knows():

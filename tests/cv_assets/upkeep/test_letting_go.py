@@ -19,7 +19,7 @@ from cv_assets.upkeep.holdings import held, needed
 from cv_assets.upkeep.moving import move
 from cv_assets.upkeep.verification import in_words, verify
 from resources.lake import Lake
-from resources.let_go import LetGoError
+from resources.let_go import LetGoError, let_go
 from resources.tables import Tables, parquet, table_path
 from sensors.retention_monthly import retention_monthly
 
@@ -31,8 +31,8 @@ def path_of(content: bytes, delivery: str, folder: str = "raw_frames") -> str:
     return f"{folder}/{delivery}/{hashlib.sha256(content).hexdigest()}.png"
 
 
-def delivered(lake: Lake, delivery: str, *contents: bytes, days: float, inspected: bool = True) -> None:
-    """A delivery of frames that was taken in so many days ago, prepared and inspected; each as a picture of its own."""
+def delivered(lake: Lake, delivery: str, *contents: bytes, days: float, lacks: str = "") -> None:
+    """A delivery of frames that was taken in so many days ago, with all its tables; each as a picture of its own."""
     ids = [hashlib.sha256(content).hexdigest() for content in contents]
     raw = {path_of(content, delivery): content for content in contents}
     prepared = {path_of(b"p" + one, delivery, "prepared_frames"): b"p" + one for one in contents}
@@ -41,9 +41,9 @@ def delivered(lake: Lake, delivery: str, *contents: bytes, days: float, inspecte
     tables = {
         "raw_frames": rows.with_columns(pl.Series("path", list(raw)), received_at=received),
         "prepared_frames": rows.with_columns(pl.Series("path", list(prepared))),
-        **({"inspections": rows} if inspected else {}),
+        **dict.fromkeys(("inspections", "outbox", "drift_metrics"), rows),
     }
-    files = {table_path(name, delivery): parquet(table) for name, table in tables.items()}
+    files = {table_path(name, delivery): parquet(table) for name, table in tables.items() if name != lacks}
     publish_by_hand(lake, {**raw, **prepared, **files})
 
 
@@ -219,7 +219,7 @@ def _cut(lake: Lake) -> str:
 
 
 def test_a_delivery_that_is_under_way_or_that_an_alarm_is_about_stays(plant):
-    delivered(plant.lake, "slow", b"slow", days=40, inspected=False)
+    delivered(plant.lake, "slow", b"slow", days=40, lacks="drift_metrics")
     alarm = {"alarm_id": "drift-r1", "state": "open", "deliveries": ["old"]}
     publish_by_hand(plant.lake, {table_path("alarms"): parquet(pl.DataFrame([alarm]))})
     plant.plan()
@@ -268,6 +268,108 @@ def test_checkpoints_of_a_refused_candidate_go_but_not_what_others_use(plant):
     assert plant.files() & hashes(b"head", b"backbone") == hashes(b"backbone")
     assert verify(plant.lake).problems.is_empty()
     assert held(plant.tables.head()).filter(kind="checkpoint").is_empty()
+
+
+def trained(lake: Lake, candidate: str) -> str:
+    """The commit of a candidate, which trained a head of its own on the backbone that all start from."""
+    head, backbone = weights(candidate), weights("backbones")
+    files = {head: candidate.encode(), backbone: b"backbones"}
+    row = pl.DataFrame({"model": ["cnn"], "weights": [head], "backbone": [backbone]})
+    lake.create_branch(f"candidate-{candidate}", "main")
+    files[table_path("cnn_checkpoint", candidate)] = parquet(row)
+    return lake.commit(f"candidate-{candidate}", files, "trained", {})
+
+
+def weights(folder: str) -> str:
+    return f"cnn_checkpoint/{folder}/{next(iter(hashes(folder.encode())))}.safetensors"
+
+
+def refused(lake: Lake, candidate: str, commit: str) -> None:
+    row = {
+        "number": 1, "outcome": "refused", "candidate": candidate, "candidate_commit": commit,
+        "concluded_at": NOW - timedelta(days=40),
+    }  # fmt: skip
+    publish_by_hand(lake, {table_path("releases"): parquet(pl.DataFrame([row]))})
+
+
+@pytest.fixture
+def checkpoints(plant):
+    """A plant that keeps the checkpoints of refused candidates for 30 days, and frames for ever."""
+    plant.put_spec_in_force("frames_days: 30", "refused_days: 30")
+    return plant
+
+
+def test_a_backbone_that_the_next_candidate_trained_with_again_stays(checkpoints):
+    plant = checkpoints
+    refused(plant.lake, "c1", trained(plant.lake, "c1"))
+    plant.age()
+    plant.let_go()
+    plant.step("erasure")
+    assert not plant.files() & hashes(b"c1", b"backbones")
+    commit = trained(plant.lake, "c2")
+    plant.age()  # it waits a night for its approver
+    assert metadata(plant.step("erasure"), "erasure")["kept"] == 1
+    assert verify(plant.lake).problems.filter(path=weights("backbones")).is_empty()
+    assert weights("backbones") not in let_go(plant.lake)
+    plant.lake.merge(commit, "main", "released", {})
+    assert plant.lake.read("main", weights("backbones")) == b"backbones"
+
+
+def test_a_refused_candidate_stays_while_an_experiment_has_a_copy_of_it(checkpoints):
+    plant = checkpoints
+    commit = trained(plant.lake, "c1")
+    plant.lake.create_branch("idea-candidate-c1", commit)
+    plant.lake.create_branch("idea", "main")
+    refused(plant.lake, "c1", commit)
+    plant.age()
+    assert held(plant.tables.head()).filter(kind="checkpoint").is_empty()
+    plant.let_go()
+    plant.step("erasure")
+    assert plant.lake.read("idea-candidate-c1", weights("c1")) == b"c1"
+
+
+def test_what_an_experiment_prepared_again_stays_there(plant):
+    plant.lake.create_branch("bystander", "main")
+    plant.let_go()
+    plant.step("erasure")
+    path = path_of(b"pold", "old", "prepared_frames")
+    plant.lake.create_branch("idea", "main")
+    plant.lake.commit("idea", {path: b"pold"}, "prepared again", {})
+    plant.age()
+    plant.step("erasure")
+    assert plant.lake.read("idea", path) == b"pold"
+    assert {*let_go(plant.lake)} == {path_of(b"old", "old")}
+
+
+def test_a_picture_that_two_captures_share_stays_when_either_is_needed(plant):
+    ids = [hashlib.sha256(content).hexdigest() for content in (b"seen", b"twin")]
+    path = path_of(b"both", "twins", "prepared_frames")
+    rows = pl.DataFrame({"capture_id": ids, "frame_id": ids, "delivery": "twins", "path": path})
+    delivered(plant.lake, "twins", b"seen", b"twin", days=40)
+    publish_by_hand(plant.lake, {path: b"both", table_path("prepared_frames", "twins"): parquet(rows)})
+    plant.let_go()
+    planned = plant.tables.head().table("retention_plan").filter(path=path)
+    assert planned.select("outcome", "why").rows() == [("stays", "people labelled it: it may train")]
+    assert path in plant.lake.paths("main")
+
+
+def test_a_plan_that_was_applied_already_is_applied_again_by_doing_nothing(plant):
+    version = plant.plan()
+    assert plant.step("let_go", plan=version).success
+    before = plant.tables.head().table("let_go")
+    assert plant.step("let_go", plan=version).success
+    assert plant.tables.head().table("let_go").equals(before)
+
+
+def test_bytes_that_became_needed_while_they_were_let_go_stay_and_say_why(plant):
+    plant.let_go()
+    labelled(plant.lake, b"old")
+    rows = plant.step("erasure")
+    assert (metadata(rows, "erasure")["kept"], metadata(rows, "erasure")["swept"]) == (2, 0)
+    assert {*plant.tables.head().table("erasure")["why"]} == {
+        "Needed since: people labelled it: it may train."
+    }
+    assert plant.files() >= hashes(b"old", b"pold")
 
 
 @pytest.mark.lakefs

@@ -4,8 +4,8 @@ import dagster as dg
 
 from resources.partitions import OURS, asset_key
 
-let_go = dg.define_asset_job(
-    "let_go",
+apply_retention = dg.define_asset_job(
+    "apply_retention",
     tags=OURS,
     selection=[asset_key("let_go"), asset_key("erasure")],
     description="Applies the newest retention plan, whose data version you give as `plan`: first the table let_go says "
