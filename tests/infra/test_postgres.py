@@ -9,7 +9,7 @@ import dagster as dg
 import psycopg2
 import pytest
 from by_hand import publish_by_hand
-from make_postgres import CONFIGURATION
+from make_postgres import CONFIGURATION, database
 
 from cv_assets.spec.load import load_spec, to_table
 from proofs.pictures import drop
@@ -83,12 +83,19 @@ def test_runs_of_several_processes_at_once_are_all_there(home, deployment, table
         assert pool.submit(ask).result() == set()
 
 
+@pytest.fixture
+def own_database():
+    """Of no other test: what it holds is dropped and brought back."""
+    with database() as url:
+        yield url
+
+
 @pytest.mark.postgres
-def test_what_was_copied_of_a_database_is_brought_back_whole_or_not_at_all(postgres_database, tmp_path):
-    storage = DagsterStorage(tmp_path, postgres_database)
+def test_what_was_copied_of_a_database_is_brought_back_whole_or_not_at_all(own_database, tmp_path):
+    storage = DagsterStorage(tmp_path, own_database)
 
     def ask_it(question):
-        address = postgres_database.replace("+psycopg2", "")
+        address = own_database.replace("+psycopg2", "")
         with closing(psycopg2.connect(address)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(question)
             return cursor.fetchall() if cursor.description else None
